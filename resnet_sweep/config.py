@@ -1,0 +1,107 @@
+"""The schema of the whole configuration: the rooms' dataclasses, joined and checked together."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from resnet_sweep.data.config import DATA_CONFIGS, DataConfig, check_data
+from resnet_sweep.faults import Fault
+from resnet_sweep.models.config import MIN_IMAGE_SIZE, ModelConfig, check_model
+from resnet_sweep.training.config import (
+    OPTIMIZER_CONFIGS,
+    SCHEDULER_CONFIGS,
+    ObjectiveConfig,
+    OptimizerConfig,
+    SchedulerConfig,
+    TrainerConfig,
+    check_objective,
+    check_optimizer,
+    check_scheduler,
+    check_trainer,
+)
+
+# Hydra's help hides groups below hydra/, and these are none that a user chooses from.
+SCHEMA_GROUP = "hydra/schema"
+
+
+@dataclass
+class Config:
+    """Everything that one run is made of."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    scheduler: SchedulerConfig = MISSING
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+
+def register_schema() -> None:
+    """Makes the schema known to Hydra; conf/ refers to it. May be called more than once."""
+    store = ConfigStore.instance()
+    store.store(name="resnet_sweep_schema", node=Config)
+    for group, nodes in (
+        ("data", DATA_CONFIGS),
+        ("optimizer", OPTIMIZER_CONFIGS),
+        ("scheduler", SCHEDULER_CONFIGS),
+    ):
+        for node in nodes:
+            # Every node's class has a name field whose default is the choice's own name.
+            store.store(group=f"{SCHEMA_GROUP}/{group}", name=node().name, node=node)
+    # Two runs that start in the same second need two folders.
+    OmegaConf.register_resolver(
+        "run_id", lambda: secrets.token_hex(3), use_cache=True, replace=True
+    )
+
+
+def to_config(cfg: DictConfig) -> Config:
+    """Turns a composed configuration into dataclasses; the only place that does."""
+    return cast(Config, OmegaConf.to_object(cfg))
+
+
+def check_config(config: Config) -> list[Fault]:
+    """Everything that is wrong with a configuration, found without torch, images or a device."""
+    faults = check_model(config.model)
+    faults += check_data(config.data)
+    faults += check_optimizer(config.optimizer)
+    faults += check_scheduler(config.scheduler)
+    faults += check_trainer(config.trainer)
+    faults += check_objective(config.objective)
+    return faults + _check_together(config)
+
+
+def _check_together(config: Config) -> list[Fault]:
+    """What only shows when the groups are seen side by side."""
+    faults: list[Fault] = []
+    model, data, trainer = config.model, config.data, config.trainer
+    if model._target_ is None and 0 < data.image_size < MIN_IMAGE_SIZE:
+        faults.append(
+            Fault(
+                "data.image_size",
+                data.image_size,
+                f"is too small for this network, which needs at least {MIN_IMAGE_SIZE} pixels",
+            )
+        )
+    if model.in_channels is not None and model.in_channels != data.channels:
+        faults.append(
+            Fault(
+                "model.in_channels",
+                model.in_channels,
+                f"does not fit the data, whose images have data.channels={data.channels}",
+                fix="leave model.in_channels=null to take the data's",
+            )
+        )
+    if data.num_train is not None and 0 < data.num_train < trainer.batch_size:
+        faults.append(
+            Fault(
+                "trainer.batch_size",
+                trainer.batch_size,
+                f"is larger than the training split of data.num_train={data.num_train} images",
+            )
+        )
+    return faults

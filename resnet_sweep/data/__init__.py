@@ -1,0 +1,1 @@
+"""Images: where they come from, the decoded cache, batches on a device."""

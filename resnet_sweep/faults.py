@@ -1,0 +1,105 @@
+"""What a user can get wrong, and how it is told: key, value, rule, choices, all at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a configuration or with the data it names.
+
+    Attributes:
+        key: Dotted key of the configuration, as it is typed on the command line.
+        value: What the key is set to.
+        rule: What must hold, as a phrase: "must be greater than 0".
+        choices: What the key may be set to, where there is a list of it.
+        fix: What to type or do, where it can be said.
+    """
+
+    key: str
+    value: object
+    rule: str
+    choices: tuple[str, ...] = ()
+    fix: str = ""
+
+    def __str__(self) -> str:
+        value = "null" if self.value is None else self.value
+        text = f"{self.key}={value}: {self.rule}"
+        if self.choices:
+            text += f"; choose one of: {', '.join(self.choices)}"
+        if self.fix:
+            text += f"; {self.fix}"
+        return text
+
+
+class UserError(ValueError):
+    """Something that the user can mend; told without a traceback, exit code 2."""
+
+    title = "cannot run"
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        assert self.faults, "an error without a fault says nothing"
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__(
+            "\n".join([f"{self.title} ({count}):", *(f"  {fault}" for fault in self.faults)])
+        )
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[tuple[Fault, ...]]]:
+        # Errors cross processes; the default would call __init__ with the message.
+        return type(self), (self.faults,)
+
+
+class ConfigError(UserError):
+    """The configuration breaks its own rules; found before anything is loaded."""
+
+    title = "the configuration is refused"
+
+
+class DataError(UserError):
+    """The data on disk is not what the configuration needs."""
+
+    title = "the data cannot be used"
+
+
+def one_of(key: str, value: str, choices: Sequence[str]) -> list[Fault]:
+    """Faults of a value that must be one of ``choices``."""
+    return [] if value in choices else [Fault(key, value, "is not known", tuple(choices))]
+
+
+def in_range(
+    key: str,
+    value: float | None,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> list[Fault]:
+    """Faults of a number that must be finite and inside its bounds; None has none.
+
+    Args:
+        key: The dotted key.
+        value: The number, or None for "not set", which is never a fault here.
+        above: Exclusive lower bound.
+        at_least: Inclusive lower bound.
+        at_most: Inclusive upper bound.
+        below: Exclusive upper bound.
+    """
+    if value is None:
+        return []
+    rules = [
+        ("must be a finite number", math.isfinite(value)),
+        (f"must be greater than {above}", above is None or value > above),
+        (f"must be at least {at_least}", at_least is None or value >= at_least),
+        (f"must be at most {at_most}", at_most is None or value <= at_most),
+        (f"must be less than {below}", below is None or value < below),
+    ]
+    broken = [rule for rule, holds in rules if not holds]
+    # A number that is not finite breaks its bounds as well; one rule says enough.
+    return [Fault(key, value, broken[0] if not math.isfinite(value) else " and ".join(broken))] if (
+        broken
+    ) else []

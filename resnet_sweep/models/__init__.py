@@ -1,0 +1,1 @@
+"""Residual networks, their plain twins, and a door for any other network."""

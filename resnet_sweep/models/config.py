@@ -1,0 +1,94 @@
+"""Settings of the model group, without torch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resnet_sweep.faults import Fault, in_range, one_of
+
+DEPTHS = (18, 34, 50, 101, 152)
+STRIDE_ON = ("1x1", "3x3")
+# The stem and the stages halve height and width five times.
+MIN_IMAGE_SIZE = 32
+# Modules whose networks model._target_ may name without being asked for.
+TRUSTED_MODULES = ("torchvision.models", "resnet_sweep.models")
+ALLOW_VARIABLE = "RESNET_SWEEP_ALLOW"
+
+
+@dataclass
+class ModelConfig:
+    """A residual network or its plain twin, or any other network by ``_target_``."""
+
+    # Layers with weights: 18, 34 (two 3x3 a block) or 50, 101, 152 (bottlenecks).
+    depth: int = 50
+    # True leaves out every skip connection.
+    plain: bool = False
+    # Outputs of the last layer; null takes the number of classes of the data.
+    num_classes: int | None = None
+    # Channels of the images; null takes those of the data.
+    in_channels: int | None = None
+    # Convolutions have a bias (the study: true; torchvision: false).
+    conv_bias: bool = True
+    # Batch norm after the 1x1 projection of a shortcut (the study: false; torchvision: true).
+    shortcut_norm: bool = False
+    # Which convolution of a bottleneck downsamples (the study: 1x1; torchvision: 3x3).
+    stride_on: str = "1x1"
+    # The last batch norm of each residual branch starts at zero (Goyal et al. 2017, 5.1).
+    zero_init_last_norm: bool = False
+    # File of weights: a checkpoint of ours, or a state dict of ours or torchvision's.
+    weights: str | None = None
+    # Dotted path of another network, from an allowed module; null builds ours.
+    _target_: str | None = None
+    # Keyword arguments of that network beside num_classes.
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+def allowed_modules() -> tuple[str, ...]:
+    """Modules that ``model._target_`` may name.
+
+    Only the environment and the command line extend the list (the entrypoint turns
+    ``--allow MODULE`` into the variable), never a file: a config file from a stranger
+    must not be able to run code.
+    """
+    extra = os.environ.get(ALLOW_VARIABLE, "")
+    return TRUSTED_MODULES + tuple(name.strip() for name in extra.split(",") if name.strip())
+
+
+def is_allowed(target: str) -> bool:
+    """Whether the dotted path ``target`` lies inside an allowed module."""
+    return any(target.startswith(f"{module}.") for module in allowed_modules())
+
+
+def check_model(config: ModelConfig) -> list[Fault]:
+    """Everything that is wrong with the model group by itself."""
+    faults = in_range("model.num_classes", config.num_classes, at_least=2)
+    faults += in_range("model.in_channels", config.in_channels, at_least=1)
+    if config.weights is not None and not Path(config.weights).expanduser().is_file():
+        faults.append(Fault("model.weights", config.weights, "is not a file"))
+    if config._target_ is not None:
+        return faults + _check_target(config._target_)
+    if config.depth not in DEPTHS:
+        faults.append(
+            Fault("model.depth", config.depth, "is not known", tuple(map(str, DEPTHS)))
+        )
+    faults += one_of("model.stride_on", config.stride_on, STRIDE_ON)
+    if config.kwargs:
+        faults.append(Fault("model.kwargs", config.kwargs, "belongs to model._target_, not set"))
+    return faults
+
+
+def _check_target(target: str) -> list[Fault]:
+    if is_allowed(target):
+        return []
+    module = target.rpartition(".")[0] or target
+    return [
+        Fault(
+            "model._target_",
+            target,
+            f"is outside the allowed modules ({', '.join(allowed_modules())})",
+            fix=f"if you trust it, add --allow {module} or set {ALLOW_VARIABLE}={module}",
+        )
+    ]

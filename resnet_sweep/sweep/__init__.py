@@ -1,0 +1,1 @@
+"""What hangs on Hydra while it runs one job or many."""

@@ -1,0 +1,1 @@
+"""The loop, the step, what it measures and what it keeps."""
