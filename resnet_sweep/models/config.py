@@ -71,10 +71,18 @@ def check_model(config: ModelConfig) -> list[Fault]:
     if config._target_ is not None:
         return faults + _check_target(config._target_)
     if config.depth not in DEPTHS:
-        faults.append(
-            Fault("model.depth", config.depth, "is not known", tuple(map(str, DEPTHS)))
-        )
+        faults.append(Fault("model.depth", config.depth, "is not known", tuple(map(str, DEPTHS))))
     faults += one_of("model.stride_on", config.stride_on, STRIDE_ON)
+    if config.plain and config.zero_init_last_norm:
+        # Without a skip connection a branch of zeros is a network of zeros: nothing would learn.
+        faults.append(
+            Fault(
+                "model.zero_init_last_norm",
+                True,
+                "is for networks with skip connections",
+                fix="type model.zero_init_last_norm=false or model.plain=false",
+            )
+        )
     if config.kwargs:
         faults.append(Fault("model.kwargs", config.kwargs, "belongs to model._target_, not set"))
     return faults
@@ -92,3 +100,10 @@ def _check_target(target: str) -> list[Fault]:
             fix=f"if you trust it, add --allow {module} or set {ALLOW_VARIABLE}={module}",
         )
     ]
+
+
+def model_name(config: ModelConfig) -> str:
+    """What a person calls the network: "ResNet-50", "Plain-18", or its dotted path."""
+    if config._target_ is not None:
+        return config._target_
+    return f"{'Plain' if config.plain else 'ResNet'}-{config.depth}"

@@ -1,0 +1,158 @@
+"""From the model group to a network that fits the data."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor, nn
+
+from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.models.config import ModelConfig, allowed_modules, check_model
+from resnet_sweep.models.probe import meta_output_of, output_of
+from resnet_sweep.models.resnet import resnet_of
+from resnet_sweep.models.weights import load_weights
+
+# A batch of two, because some networks mistake a batch of one for no batch at all.
+_NUM_PROBES = 2
+
+
+def build_model(
+    config: ModelConfig, num_classes: int, in_channels: int, image_size: int
+) -> nn.Module:
+    """Builds the network of a config, loads its weights, and checks that it fits the data.
+
+    Args:
+        config: The model group; its own ``num_classes`` and ``in_channels`` win where set.
+        num_classes: Classes of the data.
+        in_channels: Channels of the data's images.
+        image_size: Height and width of the images in pixels.
+
+    Returns:
+        A network on the CPU in training mode that maps float32 images
+        (N, in_channels, image_size, image_size) to logits (N, classes).
+
+    Raises:
+        ConfigError: The config breaks a rule, the network cannot be built, its weights cannot
+            be loaded, or it does not fit the data.
+    """
+    faults = check_model(config) + _check_num_classes(config, num_classes)
+    if config._target_ is not None:
+        faults += _check_kwargs(config)
+    if faults:
+        raise ConfigError(faults)
+    num_outputs = num_classes if config.num_classes is None else config.num_classes
+    channels = in_channels if config.in_channels is None else config.in_channels
+    if config._target_ is None:
+        model: nn.Module = resnet_of(config, num_outputs, channels)
+    else:
+        model = _foreign(config._target_, config.kwargs, num_outputs, channels)
+    if config.weights is not None:
+        load_weights(model, config)
+    faults = _check_fit(model, config, (in_channels, image_size, image_size), num_outputs)
+    if faults:
+        raise ConfigError(faults)
+    return model.train()
+
+
+def _foreign(target: str, kwargs: dict[str, Any], num_classes: int, in_channels: int) -> nn.Module:
+    """Builds somebody else's network, by Hydra's rules of what a config may call."""
+    # Hydra is slow to import, and our own networks do without it.
+    from hydra.utils import instantiate
+
+    node = {"_target_": target, "_partial_": True, "_convert_": "all", **kwargs}
+    whitelist = [f"{module}.*" for module in allowed_modules()]
+    sizes = {"num_classes": num_classes}
+    try:
+        # Partial, because the sizes to pass depend on the signature, and only Hydra may
+        # import the target: it judges the name first, and then what the name leads to.
+        build = instantiate(node, _execution_whitelist_=whitelist)
+        if "in_channels" not in kwargs and _has_parameter(build, "in_channels"):
+            sizes["in_channels"] = in_channels
+        model = build(**sizes)
+    except Exception as error:
+        # Whatever a stranger's network raises is for the user to see as one line.
+        rule = f"cannot be built: {one_line(error)}"
+        raise ConfigError([Fault("model._target_", target, rule)]) from error
+    if not isinstance(model, nn.Module):
+        rule = f"gives {type(model).__name__}, not a torch.nn.Module"
+        raise ConfigError([Fault("model._target_", target, rule)])
+    return model
+
+
+def _has_parameter(function: Any, name: str) -> bool:
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        # Some callables of C extensions tell no signature.
+        return False
+
+
+def one_line(error: BaseException) -> str:
+    """Type and message of an error and of its cause, without their line breaks."""
+    message = " ".join(str(error).split())
+    line = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return line if error.__cause__ is None else f"{line} ({one_line(error.__cause__)})"
+
+
+def _check_num_classes(config: ModelConfig, num_classes: int) -> list[Fault]:
+    if config.num_classes is None or config.num_classes >= num_classes:
+        return []
+    return [
+        Fault(
+            "model.num_classes",
+            config.num_classes,
+            f"is less than the {num_classes} classes of the data",
+            fix="leave model.num_classes=null to take the data's",
+        )
+    ]
+
+
+def _check_kwargs(config: ModelConfig) -> list[Fault]:
+    faults = []
+    for name, value in config.kwargs.items():
+        key = f"model.kwargs.{name}"
+        if name == "num_classes":
+            faults.append(Fault(key, value, "is passed already", fix="type model.num_classes=N"))
+        elif name.startswith("_") and name.endswith("_"):
+            # Hydra would read them as orders to itself: another target, other arguments.
+            faults.append(Fault(key, value, "is not a keyword argument of a network"))
+    return faults
+
+
+def _check_fit(
+    model: nn.Module, config: ModelConfig, image_shape: tuple[int, int, int], num_outputs: int
+) -> list[Fault]:
+    """Whether ``model`` maps a batch of the data's images to logits; it is left as it is."""
+    if config._target_ is None:
+        key, value = "model", f"{'plain' if config.plain else 'resnet'}{config.depth}"
+    else:
+        key, value = "model._target_", config._target_
+    shape, needed = (_NUM_PROBES, *image_shape), (_NUM_PROBES, num_outputs)
+    try:
+        output = output_of(model, shape)
+    except Exception as error:
+        rule = f"does not take a batch of images of shape {shape}: {one_line(error)}"
+        return [Fault(key, value, rule)]
+    found = _describe_output(output)
+    if found == str(needed) and config._target_ is not None:
+        found = _found_in_training(model, shape, needed)
+    if found == str(needed):
+        return []
+    rule = f"maps a batch of images of shape {shape} to {found}, needed is {needed}"
+    return [Fault(key, value, rule)]
+
+
+def _found_in_training(model: nn.Module, shape: tuple[int, ...], needed: tuple[int, int]) -> str:
+    """What comes out in training mode: some networks add the outputs of auxiliary heads."""
+    try:
+        output = meta_output_of(model, shape, training=True)
+    except Exception:
+        # Only values could tell, and a step with values would change running statistics.
+        return str(needed)
+    found = _describe_output(output)
+    return found if found == str(needed) else f"{found} in training"
+
+
+def _describe_output(output: object) -> str:
+    return str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
