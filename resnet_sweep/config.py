@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import secrets
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 
 from resnet_sweep.data.config import DATA_CONFIGS, DataConfig, check_data
-from resnet_sweep.faults import Fault
+from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.models.config import MIN_IMAGE_SIZE, ModelConfig, check_model
 from resnet_sweep.training.config import (
     OPTIMIZER_CONFIGS,
@@ -44,7 +46,7 @@ class Config:
 def register_schema() -> None:
     """Makes the schema known to Hydra; conf/ refers to it. May be called more than once."""
     store = ConfigStore.instance()
-    store.store(name="resnet_sweep_schema", node=Config)
+    store.store(name="resnet_sweep_schema", node=Config, replace=True)
     for group, nodes in (
         ("data", DATA_CONFIGS),
         ("optimizer", OPTIMIZER_CONFIGS),
@@ -52,7 +54,8 @@ def register_schema() -> None:
     ):
         for node in nodes:
             # Every node's class has a name field whose default is the choice's own name.
-            store.store(group=f"{SCHEMA_GROUP}/{group}", name=node().name, node=node)
+            name = node().name
+            store.store(group=f"{SCHEMA_GROUP}/{group}", name=name, node=node, replace=True)
     # Two runs that start in the same second need two folders.
     OmegaConf.register_resolver(
         "run_id", lambda: secrets.token_hex(3), use_cache=True, replace=True
@@ -60,8 +63,43 @@ def register_schema() -> None:
 
 
 def to_config(cfg: DictConfig) -> Config:
-    """Turns a composed configuration into dataclasses; the only place that does."""
-    return cast(Config, OmegaConf.to_object(cfg))
+    """Turns a composed configuration into dataclasses; the only place that does.
+
+    Args:
+        cfg: Composed by Hydra; its own part, ``hydra``, is left out if it is there.
+
+    Raises:
+        ConfigError: Values that must be given are missing, or a key was added
+            (``+optimizer.foo=1``) that nothing reads.
+    """
+    ours = copy.deepcopy(cfg)
+    with read_write(ours), open_dict(ours):
+        ours.pop("hydra", None)
+    missing = sorted(OmegaConf.missing_keys(ours))
+    if missing:
+        raise ConfigError(
+            Fault(key, "???", "must be set", fix=f"type {key}=...") for key in missing
+        )
+    config = cast(Config, OmegaConf.to_object(ours))
+    unknown = _unknown_keys(config)
+    if unknown:
+        raise ConfigError(
+            Fault(key, value, "is no setting; nothing would read it")
+            for key, value in unknown.items()
+        )
+    return config
+
+
+def _unknown_keys(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Keys that OmegaConf let somebody add to a dataclass, with their values."""
+    fields = {field.name for field in dataclasses.fields(node)}
+    unknown: dict[str, Any] = {}
+    for name, value in vars(node).items():
+        if name not in fields:
+            unknown[f"{prefix}{name}"] = value
+        elif dataclasses.is_dataclass(value):
+            unknown.update(_unknown_keys(value, f"{prefix}{name}."))
+    return unknown
 
 
 def check_config(config: Config) -> list[Fault]:

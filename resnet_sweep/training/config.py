@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from resnet_sweep.faults import Fault, in_range, one_of
 
@@ -173,6 +174,16 @@ class ObjectiveConfig:
     epoch: str = "best"
 
 
+@dataclass
+class Recipe:
+    """How a network is trained and judged: the groups that the loop reads."""
+
+    optimizer: OptimizerConfig
+    scheduler: SchedulerConfig
+    trainer: TrainerConfig
+    objective: ObjectiveConfig
+
+
 def check_optimizer(config: OptimizerConfig) -> list[Fault]:
     """Everything that is wrong with the optimizer group."""
     faults = in_range("optimizer.lr", config.lr, above=0)
@@ -225,6 +236,15 @@ def check_trainer(config: TrainerConfig) -> list[Fault]:
     faults += one_of("trainer.resume", config.resume, RESUME)
     faults += in_range("trainer.checkpoint_every_s", config.checkpoint_every_s, at_least=0)
     faults += in_range("trainer.readback_every_s", config.readback_every_s, at_least=0)
+    if config.tensorboard and find_spec("tensorboard") is None:
+        faults.append(
+            Fault(
+                "trainer.tensorboard",
+                True,
+                "needs the package tensorboard",
+                fix="pip install 'resnet-sweep[tensorboard]'",
+            )
+        )
     return faults
 
 

@@ -1,0 +1,70 @@
+"""Entrypoint: ``python -m resnet_sweep``, with ``-m`` for a sweep."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from resnet_sweep.app import run_trial
+from resnet_sweep.config import register_schema
+from resnet_sweep.faults import UserError
+from resnet_sweep.models.allow import take_allow
+from resnet_sweep.models.config import allowed_modules
+from resnet_sweep.outcome import ExitCode, Verdict, tell
+from resnet_sweep.paths import config_dir
+from resnet_sweep.training.failures import Stopped
+
+# With it Hydra raises what it would otherwise print with a traceback and exit code 1.
+_RAISE_VARIABLE = "HYDRA_FULL_ERROR"
+
+
+def main() -> NoReturn:
+    """Runs one training or one sweep and exits with the codes of ExitCode.
+
+    128 plus the signal's number when a signal stopped it: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+    wants_tracebacks = os.environ.get(_RAISE_VARIABLE) == "1"
+    os.environ[_RAISE_VARIABLE] = "1"
+    try:
+        sys.argv[1:] = take_allow(sys.argv[1:])
+        register_schema()
+        hydra.main(
+            config_path=str(config_dir()),
+            config_name="config",
+            # Whatever a config names with _target_: our hooks, loggers, allowed modules.
+            execution_whitelist=[
+                "resnet_sweep.*",
+                "logging.*",
+                "rich.logging.*",
+                *(f"{module}.*" for module in allowed_modules()),
+            ],
+        )(run_trial)()
+    except Stopped as stop:
+        sys.exit(128 + stop.signum)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        sys.exit(_exit_code(error, wants_tracebacks))
+    sys.exit(Verdict.exit_code or ExitCode.ALL_ENDED)
+
+
+def _exit_code(error: Exception, wants_tracebacks: bool) -> int:
+    """The exit code for an error that passed through Hydra; tells it if nobody has yet."""
+    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
+        if wants_tracebacks:
+            raise error
+        tell(error)
+        return ExitCode.BAD_CONFIG
+    if Verdict.exit_code is None:
+        raise error
+    # A run failed: it is in the log already, and a sweep has counted it.
+    return Verdict.exit_code
+
+
+if __name__ == "__main__":
+    main()

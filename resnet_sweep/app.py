@@ -1,0 +1,242 @@
+"""One run of ours: from a composed configuration to files and the objective."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+import shlex
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from resnet_sweep.config import Config, check_config, to_config
+from resnet_sweep.faults import ConfigError, UserError
+from resnet_sweep.models.config import model_name
+from resnet_sweep.outcome import ExitCode, Verdict
+from resnet_sweep.training.failures import RunError, failure_kind
+
+# Only annotations: the composed configuration of a run is checked before torch is loaded.
+if TYPE_CHECKING:
+    from resnet_sweep.training.folder import RunFolder
+    from resnet_sweep.training.loop import FitResult, Trainer
+    from resnet_sweep.training.session import Session
+
+log = logging.getLogger(__name__)
+
+
+# One for each process: basic sweeps run their trials one after another in this one.
+_session: Session | None = None
+
+
+def run_trial(cfg: DictConfig) -> float:
+    """Hydra's task function: one run in its output folder.
+
+    Args:
+        cfg: The composed configuration, without Hydra's own part.
+
+    Returns:
+        The objective; NaN for a run that failed for a reason of its own (a bad
+        configuration, data that cannot be used, a loss that is not finite), which is
+        told in the log and in result.json.
+
+    Raises:
+        Stopped: SIGINT or SIGTERM came.
+        Exception: Whatever else went wrong, after it is in train.log and result.json.
+    """
+    from resnet_sweep.training.folder import RunFolder
+
+    hydra = HydraConfig.get()
+    folder = RunFolder(Path(hydra.runtime.output_dir))
+    started = time.monotonic()
+    # A result of an earlier attempt must not outlive the start of this one.
+    folder.result_json.unlink(missing_ok=True)
+    config: Config | None = None
+    try:
+        config = to_config(cfg)
+        result = _train(config, folder)
+    except BaseException as error:
+        _record_failure(error, folder, config, time.monotonic() - started)
+        if isinstance(error, UserError | RunError):
+            log.error("%s", error)
+            _set_verdict(
+                hydra.mode,
+                ExitCode.BAD_CONFIG if isinstance(error, UserError) else ExitCode.NOTHING_COMPLETED,
+            )
+            return math.nan
+        if isinstance(error, Exception):
+            log.exception("the run failed")
+            _set_verdict(hydra.mode, ExitCode.NOTHING_COMPLETED)
+        else:
+            log.warning("%s; to go on: %s", error, _command_to_go_on(folder))
+        raise
+    _log_result(result, config, folder)
+    _set_verdict(hydra.mode, ExitCode.ALL_ENDED)
+    return result.objective
+
+
+def _train(config: Config, folder: RunFolder) -> FitResult:
+    """Builds the parts of a run, trains, and writes result.json."""
+    faults = check_config(config)
+    if faults:
+        raise ConfigError(faults)
+    # torch is loaded from here on.
+    from resnet_sweep.training.reporter import NoReporter
+    from resnet_sweep.training.signals import StopSignals
+
+    trainer = _build_trainer(config, folder)
+    with StopSignals() as signals:
+        result = trainer.fit(NoReporter(), signals.raise_if_stopped)
+        folder.write_result(
+            {
+                "state": "COMPLETE",
+                **dataclasses.asdict(result),
+                **_facts(trainer),
+                **_origin(config),
+            }
+        )
+        # A signal during the last validation has stopped nothing yet.
+        signals.raise_if_stopped()
+    return result
+
+
+def _build_trainer(config: Config, folder: RunFolder) -> Trainer:
+    """The one place where a configuration becomes data, model and trainer."""
+    import torch
+    from rich.console import Console
+
+    from resnet_sweep.models import build_model
+    from resnet_sweep.training import device as devices
+    from resnet_sweep.training.config import Recipe
+    from resnet_sweep.training.loop import Trainer
+    from resnet_sweep.training.session import Session
+
+    global _session
+    device = devices.resolve_device(config.trainer.device)
+    precision = devices.resolve_precision(config.trainer.precision, device)
+    devices.set_process_state(config.trainer, device)
+    _session = _session or Session()
+    data = _session.data(config.data)
+    torch.manual_seed(config.trainer.seed)
+    model = build_model(
+        config.model, len(data.classes), config.data.channels, config.data.image_size
+    )
+    trainer = Trainer(
+        model=model,
+        data=data,
+        recipe=Recipe(config.optimizer, config.scheduler, config.trainer, config.objective),
+        augment=config.data.augment,
+        folder=folder,
+        device=device,
+        precision=precision,
+        settings=dataclasses.asdict(config),
+        console=Console(stderr=True) if _shows_bar() else None,
+    )
+    _log_start(trainer, config)
+    return trainer
+
+
+def _log_start(trainer: Trainer, config: Config) -> None:
+    facts = _facts(trainer)
+    log.info(
+        "%s, %s parameters, on %s in %s",
+        model_name(config.model),
+        f"{facts['num_parameters']:,}",
+        facts["device"],
+        facts["precision"],
+    )
+    log.info(
+        "%s: %d training and %d validation images, %d classes, %d pixels",
+        config.data.name,
+        len(trainer.data.train.labels),
+        len(trainer.data.val.labels),
+        len(trainer.data.classes),
+        config.data.image_size,
+    )
+
+
+def _facts(trainer: Trainer) -> dict[str, Any]:
+    """What is known about a run beside its metrics."""
+    from resnet_sweep.training import device as devices
+
+    return {
+        "num_parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "device": devices.device_name(trainer.device),
+        "precision": trainer.precision,
+        "peak_memory_mib": devices.peak_memory_mib(trainer.device),
+        "data_key": trainer.data.key,
+        "num_skipped_images": trainer.data.num_skipped,
+    }
+
+
+def _origin(config: Config) -> dict[str, Any]:
+    """What somebody needs to repeat a run."""
+    from resnet_sweep.training.environment import git_commit, versions
+
+    return {"seed": config.trainer.seed, "versions": versions(), "git_commit": git_commit()}
+
+
+def _record_failure(
+    error: BaseException, folder: RunFolder, config: Config | None, seconds: float
+) -> None:
+    """Writes result.json of a run that did not finish."""
+    folder.write_result(
+        {
+            "state": "FAIL",
+            "objective": None,
+            "seconds": seconds,
+            "error": {
+                "kind": failure_kind(error),
+                "type": type(error).__name__,
+                "message": str(error),
+                "traceback": traceback.format_exc(),
+            },
+            **(_origin(config) if config is not None else {}),
+        }
+    )
+
+
+def _log_result(result: FitResult, config: Config, folder: RunFolder) -> None:
+    metric = config.objective.metric
+    log.info(
+        "best %s %.4f in epoch %d, last %.4f; %.0f s, %.0f images/s",
+        metric,
+        result.best[metric],
+        result.best["epoch"],
+        result.last[metric],
+        result.seconds,
+        result.images_per_s,
+    )
+    if result.test is not None:
+        log.info("test accuracy %.4f", result.test["test_accuracy"])
+    log.info("files in %s", os.path.relpath(folder.path))
+
+
+def _shows_bar() -> bool:
+    """Whether a bar makes sense: a person looks, and one run at a time draws."""
+    launcher = HydraConfig.get().launcher._target_
+    alone = HydraConfig.get().mode == RunMode.RUN or launcher.endswith(".BasicLauncher")
+    return alone and sys.stderr.isatty()
+
+
+def _set_verdict(mode: RunMode | None, code: ExitCode) -> None:
+    # The verdict of a sweep is given by its table, at its end.
+    if mode == RunMode.RUN:
+        Verdict.exit_code = code
+
+
+def _command_to_go_on(folder: RunFolder) -> str:
+    overrides = [
+        shlex.quote(str(item))
+        for item in HydraConfig.get().overrides.task
+        if not str(item).startswith("hydra.run.dir=")
+    ]
+    place = shlex.quote(f"hydra.run.dir={os.path.relpath(folder.path)}")
+    return " ".join(["python -m resnet_sweep", *overrides, place])

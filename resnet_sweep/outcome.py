@@ -1,0 +1,34 @@
+"""How this process's run or sweep ended, and the exit code that tells it."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+
+from omegaconf.errors import OmegaConfBaseException
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller; 130 and 143 are left to signals."""
+
+    ALL_ENDED = 0
+    BAD_CONFIG = 2
+    SOME_FAILED = 3
+    NOTHING_COMPLETED = 4
+
+
+class Verdict:
+    """Set by the run, or for a sweep by its table; None as long as nothing has ended.
+
+    Hydra hands no return value from a task or a sweeper to the entrypoint.
+    """
+
+    exit_code: ExitCode | None = None
+
+
+def tell(error: Exception) -> None:
+    """Prints an error that the user can mend, without a traceback."""
+    print(error, file=sys.stderr)
+    # Hydra's message says which override failed, OmegaConf's says why.
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        print(error.__cause__, file=sys.stderr)

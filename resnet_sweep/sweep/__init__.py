@@ -1,1 +1,0 @@
-"""What hangs on Hydra while it runs one job or many."""

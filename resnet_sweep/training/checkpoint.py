@@ -1,0 +1,91 @@
+"""What a run needs to go on after it was killed, and how it is stored."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.training.folder import replacing
+
+# Raised when what is stored changes its meaning.
+VERSION = 1
+
+
+@dataclass
+class Checkpoint:
+    """State at the end of an epoch.
+
+    Order, augmentation and dropout of an epoch depend on the seed and the epoch's number
+    alone, so no state of a random generator is kept.
+
+    Attributes:
+        config: The run's configuration, nested plain values.
+        data_key: Name of the decoded data.
+        epoch: Epochs that are finished.
+        model: The model's state dict.
+        optimizer: The optimizer's state dict.
+        rows: The rows of metrics.csv, one an epoch.
+        best: Row, weights and predictions of the best epoch so far: "row", "model",
+            "predictions" [n] int64.
+        seconds: Wall time spent so far, over all attempts.
+    """
+
+    config: dict[str, Any]
+    data_key: str
+    epoch: int
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    rows: list[dict[str, float]]
+    best: dict[str, Any]
+    seconds: float
+
+    def save(self, path: Path) -> None:
+        """Writes the checkpoint in one move."""
+        # Not dataclasses.asdict, which would copy every tensor once more.
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        save_tensors({"version": VERSION, **fields}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Reads a checkpoint; nothing in it can run code (weights_only).
+
+        Raises:
+            ConfigError: The file is no checkpoint of this version.
+        """
+        fix = "delete it or type trainer.resume=never to start anew"
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ConfigError(
+                [Fault("trainer.resume", path, f"cannot be read ({reason})", fix=fix)]
+            ) from error
+        if not isinstance(state, dict) or state.pop("version", None) != VERSION:
+            raise ConfigError(
+                [Fault("trainer.resume", path, f"is no checkpoint of version {VERSION}", fix=fix)]
+            )
+        return cls(**state)
+
+
+def save_tensors(state: Mapping[str, Any], path: Path) -> None:
+    """torch.save in one move: the old file or the new one, never half of one."""
+    with replacing(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def to_host(value: Any) -> Any:
+    """A copy on the host of every tensor in nested dicts and lists; memory formats stay."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: to_host(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(to_host(item) for item in value)
+    return value

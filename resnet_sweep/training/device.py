@@ -1,0 +1,97 @@
+"""Which device and which arithmetic a run uses."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+
+import torch
+
+from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.training.config import TrainerConfig
+
+# What torch itself chose at the start of the process, from the cores or OMP_NUM_THREADS.
+_DEFAULT_NUM_THREADS = torch.get_num_threads()
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of ``trainer.device``.
+
+    Raises:
+        ConfigError: The machine has no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    num_gpus = torch.cuda.device_count()
+    found = ["auto", "cpu", *(f"cuda:{i}" for i in range(num_gpus))]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    missing = (device.type == "cuda" and (device.index or 0) >= num_gpus) or (
+        device.type == "mps" and "mps" not in found
+    )
+    if missing:
+        raise ConfigError([Fault("trainer.device", name, "is not on this machine", tuple(found))])
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """The precision of ``trainer.precision`` on ``device``: "bf16" or "fp32".
+
+    Raises:
+        ConfigError: bf16 was asked for and the device cannot compute in it at all.
+    """
+    native = _has_bf16(device)
+    if name == "auto":
+        return "bf16" if native else "fp32"
+    # A CPU without bf16 instructions computes it in software, slowly but rightly.
+    if name == "bf16" and not native and device.type != "cpu":
+        raise ConfigError(
+            [Fault("trainer.precision", name, f"is not possible on {device}", ("auto", "fp32"))]
+        )
+    return name
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        # Older releases of torch cannot tell; fp32 is right everywhere.
+        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        return any(capabilities.get(key) for key in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False
+
+
+def set_process_state(config: TrainerConfig, device: torch.device) -> None:
+    """Sets what torch keeps for the whole process, all of it for every run.
+
+    A process may run many trials: what one sets must not leak into the next.
+    """
+    torch.set_num_threads(config.threads or _DEFAULT_NUM_THREADS)
+    if config.deterministic:
+        # cuBLAS reads it when its handle is made; without it the mode below raises.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Most memory used so far: of the GPU by this run, else of the host by this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts KiB, macOS bytes.
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({os.uname().machine}, {torch.get_num_threads()} threads)"

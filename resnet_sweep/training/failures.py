@@ -1,0 +1,60 @@
+"""How a run can end other than by finishing, each with a name that tables can show."""
+
+from __future__ import annotations
+
+import signal
+
+from resnet_sweep.faults import ConfigError, DataError
+
+
+class RunError(RuntimeError):
+    """A run that could not be finished, for a reason that has a name.
+
+    Attributes:
+        kind: The name, as it stands in result.json and in the tables.
+    """
+
+    kind = "failed"
+
+
+class NonFiniteLossError(RunError):
+    """The loss became NaN or infinite: the training diverged."""
+
+    kind = "non_finite"
+
+    def __init__(self, epoch: int, phase: str) -> None:
+        self.epoch, self.phase = epoch, phase
+        super().__init__(
+            f"the {phase} loss is not finite in epoch {epoch}: the training diverged; "
+            "a smaller optimizer.lr, a warmup or trainer.grad_clip may help"
+        )
+
+    def __reduce__(self) -> tuple[type[NonFiniteLossError], tuple[int, str]]:
+        return type(self), (self.epoch, self.phase)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the run to stop, and it did so between two steps.
+
+    It is no Exception, so that it ends a sweep as well as the run.
+    """
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+
+
+def failure_kind(error: BaseException) -> str:
+    """The name of what ended a run, for result.json and the tables."""
+    if isinstance(error, RunError):
+        return error.kind
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, ConfigError):
+        return "config"
+    if isinstance(error, DataError):
+        return "data"
+    # By name, so that a caller without torch can ask; torch.OutOfMemoryError is the GPU's.
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return "out_of_memory"
+    return "exception"

@@ -1,0 +1,105 @@
+"""The files of one run: their names, and how they are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary name beside ``path`` and moves it into place when all went well.
+
+    A reader sees the old file or the new one, never half of one, also when the process
+    is killed in between.
+    """
+    # Not tempfile's, which would make the file private to the user for good.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class RunFolder:
+    """The folder of one run; the only place that names its files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def metrics_csv(self) -> Path:
+        """A row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def result_json(self) -> Path:
+        """How the run ended; there when it has ended, whichever way."""
+        return self.path / "result.json"
+
+    @property
+    def predictions_npz(self) -> Path:
+        """Validation predictions of the best and of the last epoch."""
+        return self.path / "predictions.npz"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Everything needed to go on; only there while a run is unfinished."""
+        return self.path / "last.pt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Weights of the best epoch."""
+        return self.path / "best.pt"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Writes metrics.csv anew: rows of a lost attempt disappear with it."""
+        with replacing(self.metrics_csv) as path:
+            pd.DataFrame(rows).to_csv(path, index=False)
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Writes result.json; NaN and infinity, which JSON has not, become null."""
+        with replacing(self.result_json) as path:
+            path.write_text(json.dumps(_plain(result), indent=2, allow_nan=False) + "\n")
+
+    def write_predictions(
+        self, names: Sequence[str], labels: np.ndarray, best: np.ndarray, last: np.ndarray
+    ) -> None:
+        """Writes predictions.npz.
+
+        Args:
+            names: Of the validation images, [n].
+            labels: Their classes, [n] int64.
+            best: Predicted classes at the best epoch, [n] int64.
+            last: Predicted classes at the last epoch, [n] int64.
+        """
+        with replacing(self.predictions_npz) as path, path.open("wb") as stream:
+            np.savez_compressed(
+                stream, name=np.array(names, dtype=str), label=labels, best=best, last=last
+            )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

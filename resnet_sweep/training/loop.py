@@ -1,0 +1,268 @@
+"""The loop of a run: epochs of steps, validation, going on after a stop."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from resnet_sweep.data.batches import EvalBatches, TrainBatches
+from resnet_sweep.data.config import AugmentConfig
+from resnet_sweep.data.dataset import ImageData, Split
+from resnet_sweep.training.checkpoint import save_tensors
+from resnet_sweep.training.config import Recipe
+from resnet_sweep.training.failures import NonFiniteLossError, Stopped
+from resnet_sweep.training.folder import RunFolder
+from resnet_sweep.training.metrics import Meter, Reading
+from resnet_sweep.training.optimizers import build_optimizer
+from resnet_sweep.training.progress import ProgressView
+from resnet_sweep.training.reporter import Reporter
+from resnet_sweep.training.schedules import lr_factor
+from resnet_sweep.training.state import Row, RunState
+from resnet_sweep.training.step import TrainStep, evaluate
+from resnet_sweep.training.tensorboard import EventWriter, open_writer
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a finished run went.
+
+    Attributes:
+        objective: The number that the run is judged by.
+        best: The row of metrics.csv of the best epoch, by the objective's metric.
+        last: The row of the last epoch.
+        test: "test_loss" and "test_accuracy", or None without a test split.
+        seconds: Wall time of training and validation, over all attempts.
+        images_per_s: Training images over the wall time of the training phases.
+    """
+
+    objective: float
+    best: Row
+    last: Row
+    test: Row | None
+    seconds: float
+    images_per_s: float
+
+
+class Trainer:
+    """Trains one network on one data set.
+
+    Args:
+        model: The network, on any device; it is moved.
+        data: Training, validation and perhaps test split.
+        recipe: Optimizer, schedule, trainer and objective.
+        augment: Random changes of the training images.
+        folder: Where the run's files go.
+        device: Where it trains.
+        precision: "bf16" or "fp32".
+        settings: The whole configuration as plain values; a checkpoint of another
+            configuration is refused.
+        console: Terminal for a progress bar, or None.
+
+    Raises:
+        DataError: A batch is larger than the training split.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        data: ImageData,
+        recipe: Recipe,
+        augment: AugmentConfig,
+        folder: RunFolder,
+        device: torch.device,
+        precision: str,
+        settings: dict[str, Any],
+        console: Console | None = None,
+    ) -> None:
+        self.data, self.recipe, self.config = data, recipe, recipe.trainer
+        self.folder, self.device, self.precision = folder, device, precision
+        self.console = console
+        self.model = model.to(device)
+        if self.config.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+        self.step = TrainStep(
+            self.model,
+            build_optimizer(recipe.optimizer, self.model.parameters()),
+            precision=precision,
+            label_smoothing=self.config.label_smoothing,
+            grad_clip=self.config.grad_clip,
+        )
+        self.train_batches = TrainBatches(
+            data.train,
+            batch_size=self.config.batch_size,
+            device=device,
+            mean=data.mean,
+            std=data.std,
+            augment=augment,
+            channels_last=self.config.channels_last,
+            seed=self.config.seed,
+        )
+        self.val_batches = self._eval_batches(data.val)
+        self.state = RunState(folder, recipe.objective, settings, data.key)
+
+    def fit(self, reporter: Reporter, raise_if_stopped: Callable[[], None]) -> FitResult:
+        """Trains until the last epoch, from the folder's checkpoint where there is one.
+
+        Args:
+            reporter: Told every epoch, also those that a resumed run has behind it.
+            raise_if_stopped: Called before every step; raises Stopped to end the run.
+
+        Raises:
+            NonFiniteLossError: The training diverged.
+            Stopped: Passed on, after the last finished epoch is saved.
+            ConfigError: The folder's checkpoint is of another configuration.
+        """
+        if self.config.resume == "never":
+            self.folder.last_checkpoint.unlink(missing_ok=True)
+        self.state.resume(self.model, self.step.optimizer)
+        for row in self.state.rows:
+            reporter.report(int(row["epoch"]), row)
+        view = ProgressView(
+            self.config.epochs, len(self.train_batches), len(self.state.rows) + 1, self.console
+        )
+        writer = open_writer(self.folder.tensorboard if self.config.tensorboard else None)
+        try:
+            self._run_epochs(reporter, view, writer, raise_if_stopped)
+        except Stopped:
+            self.state.save()
+            raise
+        except NonFiniteLossError:
+            # Going on from it would diverge again.
+            self.folder.last_checkpoint.unlink(missing_ok=True)
+            raise
+        finally:
+            view.close()
+            writer.close()
+        return self._finish()
+
+    def _run_epochs(
+        self,
+        reporter: Reporter,
+        view: ProgressView,
+        writer: EventWriter,
+        raise_if_stopped: Callable[[], None],
+    ) -> None:
+        for epoch in range(len(self.state.rows) + 1, self.config.epochs + 1):
+            view.epoch_starts(epoch)
+            row, predictions = self._one_epoch(epoch, view, raise_if_stopped)
+            self.state.record(row, predictions, self.model, self.step.optimizer)
+            view.epoch_done(row)
+            writer.write(epoch, row)
+            reporter.report(epoch, row)
+            if epoch < self.config.epochs:
+                self.state.save_if_due(self.config.checkpoint_every_s)
+
+    def _one_epoch(
+        self, epoch: int, view: ProgressView, raise_if_stopped: Callable[[], None]
+    ) -> tuple[Row, Tensor]:
+        started = time.monotonic()
+        reading, lr = self._train_epoch(epoch, view, raise_if_stopped)
+        trained = time.monotonic()
+        val, predictions = evaluate(self.model, self.val_batches, self.device, self.precision)
+        if not val.is_finite:
+            raise NonFiniteLossError(epoch, "validation")
+        row: Row = {
+            "epoch": epoch,
+            "train_loss": reading.loss,
+            "train_accuracy": reading.accuracy,
+            "val_loss": val.loss,
+            "val_accuracy": val.accuracy,
+            "lr": lr,
+            "seconds": trained - started,
+            "val_seconds": time.monotonic() - trained,
+            "images_per_s": reading.num_images / (trained - started),
+        }
+        return row, predictions
+
+    def _train_epoch(
+        self, epoch: int, view: ProgressView, raise_if_stopped: Callable[[], None]
+    ) -> tuple[Reading, float]:
+        """One pass over the training split; returns its means and the last learning rate."""
+        # For dropout and its like; the batches have generators of their own.
+        torch.manual_seed(_epoch_seed(self.config.seed, epoch))
+        self.model.train()
+        meter = Meter(self.device, self.config.readback_every_s)
+        num_steps = len(self.train_batches)
+        base_lr = lr = self.recipe.optimizer.lr
+        started = time.monotonic()
+        for i, (images, labels) in enumerate(self.train_batches.epoch(epoch)):
+            raise_if_stopped()
+            step = (epoch - 1) * num_steps + i
+            lr = base_lr * lr_factor(self.recipe.scheduler, step, self.config.epochs * num_steps)
+            loss, logits = self.step(images, labels, lr)
+            meter.update(loss, logits, labels)
+            newest = meter.poll()
+            if newest is not None and not newest.is_finite:
+                raise NonFiniteLossError(epoch, "training")
+            images_per_s = (i + 1) * len(labels) / (time.monotonic() - started)
+            view.step_done(epoch, i + 1, newest, images_per_s)
+        reading = meter.read()
+        if not reading.is_finite:
+            raise NonFiniteLossError(epoch, "training")
+        return reading, lr
+
+    def _finish(self) -> FitResult:
+        """Writes what stays of the run, and drops what was only needed to go on."""
+        state, objective = self.state, self.recipe.objective
+        assert state.last_predictions is not None
+        self.folder.write_predictions(
+            self.data.val.names,
+            self.data.val.labels,
+            state.best["predictions"].numpy(),
+            state.last_predictions.numpy(),
+        )
+        save_tensors(
+            {
+                "model": state.best["model"],
+                "row": state.best["row"],
+                "classes": list(self.data.classes),
+            },
+            self.folder.best_checkpoint,
+        )
+        chosen = state.best["row"] if objective.epoch == "best" else state.rows[-1]
+        test = self._test(state.best["model"] if objective.epoch == "best" else None)
+        seconds = state.seconds
+        self.folder.last_checkpoint.unlink(missing_ok=True)
+        num_images = len(state.rows) * len(self.train_batches) * self.config.batch_size
+        return FitResult(
+            objective=chosen[objective.metric],
+            best=state.best["row"],
+            last=state.rows[-1],
+            test=test,
+            seconds=seconds,
+            images_per_s=num_images / sum(row["seconds"] for row in state.rows),
+        )
+
+    def _test(self, weights: dict[str, Any] | None) -> Row | None:
+        """The test split's only use, with the weights of the epoch that is judged."""
+        if self.data.test is None:
+            return None
+        if weights is not None:
+            self.model.load_state_dict(weights)
+        batches = self._eval_batches(self.data.test)
+        reading, _ = evaluate(self.model, batches, self.device, self.precision)
+        return {"test_loss": reading.loss, "test_accuracy": reading.accuracy}
+
+    def _eval_batches(self, split: Split) -> EvalBatches:
+        return EvalBatches(
+            split,
+            batch_size=self.config.val_batch_size,
+            device=self.device,
+            mean=self.data.mean,
+            std=self.data.std,
+            channels_last=self.config.channels_last,
+        )
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    """A seed of its own for every epoch, so that a resumed run needs no generator's state."""
+    digest = hashlib.sha256(f"epoch:{seed}:{epoch}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1

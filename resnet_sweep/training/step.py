@@ -1,0 +1,90 @@
+"""One step of training, and one pass of validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet_sweep.training.metrics import Meter, Reading
+
+
+class TrainStep:
+    """Forward, backward and update on one batch.
+
+    Args:
+        model: On the device of the batches.
+        optimizer: Of the model's parameters; its lr is set before every step.
+        precision: "bf16" (autocast: fp32 weights, bf16 arithmetic) or "fp32".
+        label_smoothing: Share of the target spread over all classes.
+        grad_clip: Largest norm of the gradient, or None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        precision: str,
+        label_smoothing: float = 0.0,
+        grad_clip: float | None = None,
+    ) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.precision = precision
+        self.label_smoothing, self.grad_clip = label_smoothing, grad_clip
+
+    def __call__(self, images: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        """Trains on one batch.
+
+        Args:
+            images: [B, C, H, W] float32.
+            labels: [B] int64.
+            lr: Learning rate of this step.
+
+        Returns:
+            Mean loss (scalar float32) and logits [B, num_classes] (float32), both of before
+            the update, without history, still on the device.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        logits = forward(self.model, images, self.precision)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.detach(), logits.detach()
+
+
+def forward(model: nn.Module, images: Tensor, precision: str) -> Tensor:
+    """Logits [B, num_classes] in float32, computed in ``precision``."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        logits: Tensor = model(images)
+    return logits.float()
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device,
+    precision: str,
+) -> tuple[Reading, Tensor]:
+    """One pass over a split without gradients.
+
+    Returns:
+        Plain cross entropy and accuracy, and the predicted classes [n] (int64, on the host).
+    """
+    was_training = model.training
+    model.eval()
+    meter = Meter(device, every_s=float("inf"))
+    predictions = []
+    for images, labels in batches:
+        logits = forward(model, images, precision)
+        meter.update(F.cross_entropy(logits, labels), logits, labels)
+        predictions.append(logits.argmax(dim=1))
+    model.train(was_training)
+    return meter.read(), torch.cat(predictions).cpu()
