@@ -64,11 +64,12 @@ class TableLast(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Reads the folders of the trials and gives the verdict."""
-        from resnet_sweep.report.table import load_sweep, render
-
         folder = Path(config.hydra.sweep.dir)
         if not folder.is_dir():
             return  # Refused before it began.
+        # pandas takes a moment to load, and a refusal needs none of it.
+        from resnet_sweep.report.table import load_sweep, render
+
         try:
             table = load_sweep(folder)
             path = folder / "results.csv"
@@ -113,7 +114,11 @@ def _folder_faults(folder: Path, config: Config) -> list[Fault]:
 
 
 def _combinations(config: DictConfig) -> Iterator[DictConfig]:
-    """The composed configuration of every trial that the basic sweeper will run."""
+    """The composed configuration of every trial that the basic sweeper will run.
+
+    Raises:
+        ConfigError: The sweep is over an interval, which has no list of trials.
+    """
     loader = GlobalHydra.instance().config_loader()
     params = config.hydra.sweeper.get("params") or {}
     lines = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
@@ -122,6 +127,17 @@ def _combinations(config: DictConfig) -> Iterator[DictConfig]:
         key = override.get_key_element()
         if override.is_discrete_sweep():
             choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        elif override.is_sweep_override():
+            raise ConfigError(
+                [
+                    Fault(
+                        key,
+                        str(override.input_line).partition("=")[2],
+                        "is no list, and hydra/sweeper=basic runs lists only",
+                        fix="type values with commas between them, or hydra/sweeper=optuna",
+                    )
+                ]
+            )
         else:
             assert override.input_line is not None
             choices.append([override.input_line])

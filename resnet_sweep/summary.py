@@ -11,7 +11,6 @@ from resnet_sweep.models.allow import take_allow
 
 if TYPE_CHECKING:
     from resnet_sweep.config import Config
-    from resnet_sweep.data.config import DataConfig
 
 # Neither Hydra nor torch up here: help and mistyped options answer at once.
 
@@ -27,9 +26,6 @@ Nothing is trained, and no images are needed.
   -h, --help        this text
 """
 _EXIT_USER_ERROR = 2
-# The folder names under which a root holds its training images.
-_TRAIN_FOLDER = "train"
-_NUM_CLASSES = {"digits": 10, "cats_dogs": 2, "oxford_pets": 2, "cifar10": 10}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,6 +66,7 @@ def table_of(overrides: list[str], folder: str | None = None) -> str:
     """
     config = _compose(overrides, folder)
     from resnet_sweep.config import check_config
+    from resnet_sweep.data import num_classes_of
 
     data = config.data
     # No image is read here, so it does not matter where they are.
@@ -91,27 +88,6 @@ def table_of(overrides: list[str], folder: str | None = None) -> str:
     size = "x".join(map(str, shape))
     line = f"{describe(model)}, input {size}, {num_classes} classes"
     return f"{line}\n{layer_table(model, shape)}"
-
-
-def num_classes_of(data: DataConfig) -> int | None:
-    """Number of classes of a data set without reading an image; None where it cannot be told.
-
-    Args:
-        data: The data group.
-    """
-    from resnet_sweep.data.config import ImageFolderConfig
-
-    if not isinstance(data, ImageFolderConfig):
-        return _NUM_CLASSES.get(data.name)
-    if data.root is None:
-        return None
-    root = Path(data.root).expanduser()
-    if (root / _TRAIN_FOLDER).is_dir():
-        root /= _TRAIN_FOLDER
-    if not root.is_dir():
-        return None
-    folders = [path for path in root.iterdir() if path.is_dir() and path.name[0] != "."]
-    return len(folders) if len(folders) > 1 else None
 
 
 def _compose(overrides: list[str], folder: str | None) -> Config:

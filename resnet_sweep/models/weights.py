@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, cast
@@ -60,14 +61,35 @@ def load_weights(model: nn.Module, config: ModelConfig) -> None:
         )
 
 
-def _read(file: str) -> MutableMapping[str, Tensor]:
+def read_tensors(path: Path) -> Any:
+    """Reads a file of torch.save; nothing in it can run code.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Tensors on the CPU and plain values, nested as they were saved.
+
+    Raises:
+        ValueError: The file is none of torch.save, is cut short, or holds more than tensors
+            and plain values; the message is one line.
+    """
     try:
-        # weights_only: a pickle from a stranger must not be able to run code.
-        loaded = torch.load(Path(file).expanduser(), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # torch warns of pickles that it then refuses.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Depending on its bytes torch raises nearly anything for what is no file of its own.
         reason = " ".join(str(error).split())[:200]
-        rule = f"cannot be read as weights alone ({type(error).__name__}: {reason})"
+        raise ValueError(f"{type(error).__name__}: {reason}") from error
+
+
+def _read(file: str) -> MutableMapping[str, Tensor]:
+    try:
+        loaded = read_tensors(Path(file).expanduser())
+    except ValueError as error:
+        rule = f"cannot be read as weights alone ({error})"
         raise ConfigError([Fault("model.weights", file, rule)]) from error
     state = loaded
     if isinstance(loaded, MutableMapping) and isinstance(loaded.get(STATE_KEY), MutableMapping):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.models.weights import read_tensors
 from resnet_sweep.training.folder import replacing
 
 # Raised when what is stored changes its meaning.
@@ -61,11 +61,10 @@ class Checkpoint:
         """
         fix = "delete it or type trainer.resume=never to start anew"
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            state = read_tensors(path)
+        except ValueError as error:
             raise ConfigError(
-                [Fault("trainer.resume", path, f"cannot be read ({reason})", fix=fix)]
+                [Fault("trainer.resume", path, f"cannot be read ({error})", fix=fix)]
             ) from error
         if not isinstance(state, dict) or state.pop("version", None) != VERSION:
             raise ConfigError(

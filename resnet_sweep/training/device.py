@@ -75,7 +75,9 @@ def set_process_state(config: TrainerConfig, device: torch.device) -> None:
     if config.deterministic:
         # cuBLAS reads it when its handle is made; without it the mode below raises.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(config.deterministic)
+    if torch.are_deterministic_algorithms_enabled() != config.deterministic:
+        # Even to switch it off loads torch's compiler, which takes a second.
+        torch.use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.benchmark = not config.deterministic
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -1,0 +1,59 @@
+"""What tests of every room share: small real data, and the real command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Two torch processes with all cores each slow one another several times.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A run of seconds: a real network on real digits, few of them.
+SMALL = (
+    "model=resnet18",
+    "data.num_train=96",
+    "data.num_val=40",
+    "trainer.epochs=2",
+    "trainer.threads=1",
+)
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One decoded cache for the whole session."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _private_environment(monkeypatch: pytest.MonkeyPatch, cache_dir: Path) -> None:
+    monkeypatch.setenv("RESNET_SWEEP_CACHE", str(cache_dir))
+    monkeypatch.delenv("RESNET_SWEEP_ALLOW", raising=False)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    # The package of this checkout, also from another working directory.
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Runs ``python -m resnet_sweep ...`` in an empty folder and returns what it said."""
+
+    def run(*arguments: str, module: str = "resnet_sweep") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    return run

@@ -1,0 +1,282 @@
+"""The real command, as a person types it: what it writes, says and returns."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SMALL, Command
+
+MEASURED = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"]
+
+
+def only_run(path: Path) -> Path:
+    (folder,) = (path / "outputs" / "runs").iterdir()
+    return folder
+
+
+def test_a_run_leaves_what_the_design_names(command: Command, tmp_path):
+    done = command(*SMALL, "hydra.job.chdir=true")
+    assert done.returncode == 0, done.stderr
+    folder = only_run(tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".hydra",
+        "best.pt",
+        "metrics.csv",
+        "predictions.npz",
+        "result.json",
+        "train.log",
+    ]
+    result = json.loads((folder / "result.json").read_text())
+    table = pd.read_csv(folder / "metrics.csv")
+    assert result["state"] == "COMPLETE"
+    assert result["objective"] == result["best"]["val_accuracy"] == table["val_accuracy"].max()
+    assert result["last"] == table.iloc[-1].to_dict()
+    for key in ("seconds", "images_per_s", "peak_memory_mib", "num_parameters"):
+        assert result[key] > 0
+    assert result["seed"] == 0
+    assert result["versions"]["torch"]
+    assert result["precision"] in ("bf16", "fp32")
+    with np.load(folder / "predictions.npz") as predictions:
+        assert len(predictions["label"]) == 40
+
+
+def test_a_pipe_gets_plain_lines_one_an_epoch(command: Command, tmp_path):
+    done = command(*SMALL)
+    lines = done.stdout.splitlines()
+    assert [line[:9] for line in lines if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "in bf16" in done.stdout or "in fp32" in done.stdout
+    log = (only_run(tmp_path) / "train.log").read_text()
+    assert all(line in log for line in lines if line.startswith("epoch"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (["optimizer.lrr=0.1"], ["optimizer.lrr", "Did you mean: 'lr'"]),
+        (["model=resnet51"], ["model/resnet51", "resnet50"]),
+        (["data.num_train=abc"], ["data.num_train", "abc", "Integer"]),
+        (
+            ["optimizer.lr=-1", "trainer.epochs=0", "optimizer.weight_decay=inf"],
+            ["(3 faults)", "optimizer.lr=-1.0", "trainer.epochs=0", "weight_decay=inf"],
+        ),
+        (["data=cats_dogs"], ["data.root=null: must be set", "data.root=FOLDER"]),
+        (["data=cats_dogs", "data.root=nowhere"], ["data.root=nowhere: does not exist"]),
+        (["model._target_=os.system"], ["outside the allowed modules", "--allow os"]),
+        (["trainer.device=cuda:99"], ["trainer.device=cuda:99: is not on this machine"]),
+        (["model._target_=torchvision.models.nonsense"], ["cannot be built"]),
+        (["-m", "optimizer.lr=0.1,-1,nan"], ["(2 faults)", "lr=-1.0", "lr=nan"]),
+        (["-m", "optimizer.lr=interval(1e-4,1e-1)"], ["hydra/sweeper=basic runs lists only"]),
+        (["-m", "model=resnet50,resnet51"], ["model/resnet51"]),
+        (["--allow"], ["--allow", "must be the dotted name of a module"]),
+        (["--nonsense"], ["--nonsense"]),
+    ],
+    ids=lambda value: " ".join(value)[:60],
+)
+def test_what_a_user_gets_wrong_ends_in_2_without_a_traceback(
+    command: Command, arguments, messages
+):
+    done = command(*arguments)
+    assert done.returncode == 2, done.stderr
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said
+    for message in messages:
+        assert message in said
+
+
+def test_a_refused_configuration_leaves_no_folder(command: Command, tmp_path):
+    assert command("optimizer.lr=-1").returncode == 2
+    assert command("-m", "optimizer.lr=-1,1").returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_diverges_has_a_named_outcome(command: Command, tmp_path):
+    done = command(*SMALL, "optimizer.lr=1e38", "trainer.epochs=3")
+    assert done.returncode == 4
+    said = done.stdout + done.stderr
+    assert "loss is not finite" in said
+    assert "Traceback" not in said
+    folder = only_run(tmp_path)
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["state"], result["error"]["kind"]) == ("FAIL", "non_finite")
+    assert not (folder / "last.pt").exists()
+    assert not (folder / "best.pt").exists()
+
+
+def test_another_network_by_its_dotted_path(command: Command, tmp_path):
+    done = command(
+        "model._target_=torchvision.models.squeezenet1_1", *SMALL[1:], "trainer.epochs=1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "torchvision.models.squeezenet1_1" in done.stdout
+
+
+def test_a_network_of_ones_own_needs_the_command_lines_word(command: Command, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self, num_classes: int, in_channels: int, width: int = 4) -> None:\n"
+        "        super().__init__(nn.Conv2d(in_channels, width, 8, 8), nn.ReLU(), nn.Flatten(),\n"
+        "                         nn.Linear(width * 16, num_classes))\n"
+    )
+    arguments = ["model._target_=mine.Net", "+model.kwargs.width=8", *SMALL[1:]]
+    assert command(*arguments).returncode == 2
+    done = command(*arguments, "--allow", "mine")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((only_run(tmp_path) / "result.json").read_text())
+    assert result["num_parameters"] == 3 * 8 * 64 + 8 + 8 * 16 * 10 + 10
+
+
+def test_ones_own_groups_come_from_config_dir(command: Command, tmp_path):
+    group = tmp_path / "mine" / "trainer"
+    group.mkdir(parents=True)
+    (group / "tiny.yaml").write_text("epochs: 1\nbatch_size: 16\n")
+    done = command(*SMALL[:3], "trainer=tiny", "--config-dir", "mine")
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/1" in done.stdout
+
+
+@pytest.fixture
+def start(tmp_path: Path):
+    """Starts the command in the test's folder; whatever is left of it ends with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "resnet_sweep", *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for_epoch(process: "subprocess.Popen[str]", epoch: int) -> str:
+    """Reads the process's lines until one tells that ``epoch`` has ended."""
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if line.startswith(f"epoch {epoch}/"):
+            return said
+    raise AssertionError(said)
+
+
+EXACT = (*SMALL, "trainer=deterministic", "trainer.epochs=5", "trainer.checkpoint_every_s=0")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
+    """The folder of a run that nobody disturbed."""
+    path = tmp_path_factory.mktemp("unbroken")
+    environment = os.environ | {
+        "RESNET_SWEEP_CACHE": str(cache_dir),
+        "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+    }
+    subprocess.run(
+        [sys.executable, "-m", "resnet_sweep", *EXACT, "hydra.run.dir=run"],
+        cwd=path,
+        env=environment,
+        check=True,
+        timeout=240,
+    )
+    return path / "run"
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    tables = [pd.read_csv(path / "metrics.csv")[MEASURED] for path in (one, other)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    results = [json.loads((path / "result.json").read_text()) for path in (one, other)]
+    assert results[0]["objective"] == results[1]["objective"]
+    with (
+        np.load(one / "predictions.npz") as first,
+        np.load(other / "predictions.npz") as second,
+    ):
+        assert all((first[key] == second[key]).all() for key in first)
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers_bit_for_bit(
+    command: Command, unbroken: Path, tmp_path, start
+):
+    process = start(*EXACT, "hydra.run.dir=run")
+    wait_for_epoch(process, 3)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert (tmp_path / "run" / "last.pt").exists()
+    assert not (tmp_path / "run" / "result.json").exists()
+    done = command(*EXACT, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert "going on after epoch" in done.stdout
+    assert_same_run(unbroken, tmp_path / "run")
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_how_to_go_on_and_does(
+    command: Command, unbroken: Path, tmp_path, start, signum, code
+):
+    # Checkpoints only on the signal.
+    arguments = [*EXACT[:-1], "trainer.checkpoint_every_s=3600"]
+    process = start(*arguments)
+    said = wait_for_epoch(process, 2)
+    process.send_signal(signum)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in said + rest
+    line = next(line for line in rest.splitlines() if "to go on:" in line)
+    result = json.loads((only_run(tmp_path) / "result.json").read_text())
+    assert (result["state"], result["error"]["kind"]) == ("FAIL", "interrupted")
+    again = line.partition("to go on: python -m resnet_sweep ")[2].split()
+    done = command(*again)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(unbroken, only_run(tmp_path))
+
+
+def test_a_second_signal_kills(tmp_path, start):
+    process = start(*EXACT, "trainer.epochs=50", "model=resnet50")
+    wait_for_epoch(process, 1)
+    # A stop is noted at once; the second signal must not wait for the step to end.
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) in (-signal.SIGTERM, 143)
+
+
+def test_a_finished_run_is_not_overwritten_unless_asked(command: Command, tmp_path):
+    arguments = [*SMALL, "trainer.epochs=1", "hydra.run.dir=run"]
+    assert command(*arguments).returncode == 0
+    before = (tmp_path / "run" / "metrics.csv").read_text()
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert "holds a finished run" in done.stderr
+    assert (tmp_path / "run" / "metrics.csv").read_text() == before
+    assert command(*arguments, "trainer.resume=never").returncode == 0
+    assert (tmp_path / "run" / "metrics.csv").read_text() != before
+
+
+def test_an_unfinished_run_of_other_settings_is_refused_untouched(
+    command: Command, tmp_path, start
+):
+    process = start(*EXACT, "hydra.run.dir=run")
+    wait_for_epoch(process, 2)
+    process.kill()
+    process.wait()
+    before = (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text()
+    done = command(*EXACT, "hydra.run.dir=run", "optimizer.lr=0.5")
+    assert done.returncode == 2
+    assert "optimizer.lr=0.5: the unfinished run has optimizer.lr=0.003" in done.stderr
+    assert (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text() == before

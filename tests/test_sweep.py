@@ -1,0 +1,116 @@
+"""Sweeps through Hydra's stock sweepers and launchers, ending in one table."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import SMALL, Command
+
+GRID = ("optimizer.lr=1e-2,1e-3", "model=resnet18,plain18")
+
+
+def only_sweep(path: Path) -> Path:
+    (folder,) = (path / "outputs").iterdir()
+    return folder
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_every_combination_runs_once_and_the_table_has_a_row_each(
+    command: Command, tmp_path, launcher
+):
+    jobs = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    done = command("-m", *SMALL[1:], "trainer.epochs=1", *GRID, *jobs)
+    assert done.returncode == 0, done.stderr
+    folder = only_sweep(tmp_path)
+    table = pd.read_csv(folder / "results.csv")
+    assert sorted(zip(table["optimizer.lr"], table["model"], strict=True)) == [
+        (0.001, "plain18"),
+        (0.001, "resnet18"),
+        (0.01, "plain18"),
+        (0.01, "resnet18"),
+    ]
+    assert set(table["state"]) == {"COMPLETE"}
+    assert table["objective"].is_monotonic_decreasing
+    for row in table.itertuples():
+        result = json.loads((folder / row.folder / "result.json").read_text())
+        assert result["objective"] == row.objective
+    # The table is what a person sees last.
+    lines = done.stdout.splitlines()
+    assert Path(lines[-1]).name == "results.csv"
+    header = next(line for line in lines if "optimizer.lr" in line and "objective" in line)
+    shown = lines[lines.index(header) + 1 : lines.index(header) + 5]
+    assert [line.split()[0] for line in shown] == [str(trial) for trial in table["trial"]]
+
+
+def test_a_failed_trial_costs_one_trial(command: Command, tmp_path):
+    done = command("-m", *SMALL, "trainer.epochs=1", "optimizer.lr=1e38,1e-3,1e-2")
+    assert done.returncode == 3
+    table = pd.read_csv(only_sweep(tmp_path) / "results.csv").set_index("trial")
+    assert table["state"].to_dict() == {0: "FAIL", 1: "COMPLETE", 2: "COMPLETE"}
+    assert table.loc[0, "error"].startswith("non_finite: ")
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_crash_in_the_network_costs_one_trial_and_is_in_its_log(command: Command, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, num_classes: int, crashes: bool) -> None:\n"
+        "        super().__init__()\n"
+        "        self.layer, self.crashes = nn.Linear(3072, num_classes), crashes\n"
+        "    def forward(self, x):\n"
+        "        if self.crashes and x.device.type == 'cpu':\n"
+        "            raise KeyError('no such thing')\n"
+        "        return self.layer(x.flatten(1))\n"
+    )
+    done = command(
+        "-m",
+        *SMALL[1:],
+        "model._target_=mine.Net",
+        "+model.kwargs.crashes=true,false",
+        "--allow=mine",
+    )
+    assert done.returncode == 3, done.stderr
+    folder = only_sweep(tmp_path)
+    table = pd.read_csv(folder / "results.csv").set_index("trial")
+    assert table["state"].to_dict() == {0: "FAIL", 1: "COMPLETE"}
+    assert "no such thing" in table.loc[0, "error"]
+    assert "KeyError" in (folder / "trials" / "0" / "train.log").read_text()
+
+
+def test_nothing_completed_is_told_by_the_exit_code(command: Command):
+    assert command("-m", *SMALL, "optimizer.lr=1e37,1e38").returncode == 4
+
+
+def test_the_stock_optuna_sweeper_draws_from_an_interval(command: Command, tmp_path):
+    done = command(
+        "-m",
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=3",
+        "optimizer.lr=tag(log,interval(1e-4,1e-2))",
+        *SMALL,
+        "trainer.epochs=1",
+    )
+    assert done.returncode == 0, done.stderr
+    folder = only_sweep(tmp_path)
+    table = pd.read_csv(folder / "results.csv")
+    assert table["optimizer.lr"].between(1e-4, 1e-2).all()
+    assert table["optimizer.lr"].nunique() == 3
+    best = (folder / "optimization_results.yaml").read_text()
+    # The direction is ours: more accuracy is better.
+    assert f"best_value: {table['objective'].max()}" in best
+
+
+def test_two_sweeps_that_start_together_get_two_folders(tmp_path):
+    arguments = [sys.executable, "-m", "resnet_sweep", "-m", *SMALL, "trainer.epochs=1"]
+    processes = [
+        subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)
+    ]
+    assert [process.wait(timeout=240) for process in processes] == [0, 0]
+    folders = list((tmp_path / "outputs").iterdir())
+    assert len(folders) == 2
+    for folder in folders:
+        assert pd.read_csv(folder / "results.csv")["state"].tolist() == ["COMPLETE"]

@@ -1,0 +1,90 @@
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from resnet_sweep.faults import ConfigError
+from resnet_sweep.training.checkpoint import Checkpoint, save_tensors, to_host
+
+
+def checkpoint_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
+    return Checkpoint(
+        config={"optimizer": {"lr": 0.1}},
+        data_key="abc",
+        epoch=2,
+        model=to_host(network.state_dict()),
+        optimizer=to_host(optimizer.state_dict()),
+        rows=[{"epoch": 1, "val_accuracy": 0.5}, {"epoch": 2, "val_accuracy": 0.7}],
+        best={"row": {"epoch": 2, "val_accuracy": 0.7}, "model": to_host(network.state_dict())},
+        seconds=1.5,
+    )
+
+
+@pytest.mark.parametrize("optimizer_class", [torch.optim.SGD, torch.optim.Adam])
+def test_what_is_read_trains_on_like_what_was_written(tmp_path, optimizer_class):
+    network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    optimizer = optimizer_class(network.parameters(), lr=0.1)
+
+    def step(model: nn.Module, stepper: torch.optim.Optimizer) -> None:
+        model(torch.ones(1, 3, 5, 5)).square().sum().backward()
+        stepper.step()
+        stepper.zero_grad()
+
+    step(network, optimizer)
+    checkpoint_of(network, optimizer).save(tmp_path / "last.pt")
+    loaded = Checkpoint.load(tmp_path / "last.pt")
+    assert loaded.rows[1]["val_accuracy"] == 0.7
+    other = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    other_optimizer = optimizer_class(other.parameters(), lr=0.9)
+    other.load_state_dict(loaded.model)
+    other_optimizer.load_state_dict(loaded.optimizer)
+    step(network, optimizer)
+    step(other, other_optimizer)
+    assert torch.equal(network.weight, other.weight)
+    assert other.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_it_is_a_copy_that_later_steps_do_not_change():
+    network = nn.Linear(2, 2)
+    kept = to_host({"nested": [network.state_dict()]})
+    with torch.no_grad():
+        network.weight += 1
+    assert not torch.equal(kept["nested"][0]["weight"], network.weight)
+
+
+class Evil:
+    """What a stranger could put into a file."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("code of the file was run",))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps(Evil())])
+def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "last.pt"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"last\.pt: cannot be read .*trainer\.resume=never"):
+        Checkpoint.load(path)
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "last.pt"
+    network = nn.Linear(20, 20)
+    checkpoint_of(network, torch.optim.SGD(network.parameters())).save(path)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Checkpoint.load(path)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    path = tmp_path / "last.pt"
+    torch.save({"version": 1, "model": Evil()}, path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Checkpoint.load(path)
+
+
+def test_another_version_is_refused(tmp_path):
+    save_tensors({"version": 99}, tmp_path / "last.pt")
+    with pytest.raises(ConfigError, match="no checkpoint of version 1"):
+        Checkpoint.load(tmp_path / "last.pt")
