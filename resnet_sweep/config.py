@@ -13,7 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 
 from resnet_sweep.data.config import DATA_CONFIGS, DataConfig, check_data
 from resnet_sweep.faults import ConfigError, Fault
-from resnet_sweep.models.config import MIN_IMAGE_SIZE, ModelConfig, check_model
+from resnet_sweep.models.config import ModelConfig, check_model, check_model_for
 from resnet_sweep.training.config import (
     OPTIMIZER_CONFIGS,
     SCHEDULER_CONFIGS,
@@ -115,25 +115,8 @@ def check_config(config: Config) -> list[Fault]:
 
 def _check_together(config: Config) -> list[Fault]:
     """What only shows when the groups are seen side by side."""
-    faults: list[Fault] = []
-    model, data, trainer = config.model, config.data, config.trainer
-    if model._target_ is None and 0 < data.image_size < MIN_IMAGE_SIZE:
-        faults.append(
-            Fault(
-                "data.image_size",
-                data.image_size,
-                f"is too small for this network, which needs at least {MIN_IMAGE_SIZE} pixels",
-            )
-        )
-    if model.in_channels is not None and model.in_channels != data.channels:
-        faults.append(
-            Fault(
-                "model.in_channels",
-                model.in_channels,
-                f"does not fit the data, whose images have data.channels={data.channels}",
-                fix="leave model.in_channels=null to take the data's",
-            )
-        )
+    data, trainer = config.data, config.trainer
+    faults = check_model_for(config.model, data.channels, data.image_size)
     if data.num_train is not None and 0 < data.num_train < trainer.batch_size:
         faults.append(
             Fault(

@@ -100,6 +100,8 @@ def in_range(
     ]
     broken = [rule for rule, holds in rules if not holds]
     # A number that is not finite breaks its bounds as well; one rule says enough.
-    return [Fault(key, value, broken[0] if not math.isfinite(value) else " and ".join(broken))] if (
-        broken
-    ) else []
+    return (
+        [Fault(key, value, broken[0] if not math.isfinite(value) else " and ".join(broken))]
+        if (broken)
+        else []
+    )

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from resnet_sweep.faults import ConfigError, Fault
-from resnet_sweep.models.config import ModelConfig, allowed_modules, check_model
+from resnet_sweep.models.config import ModelConfig, allowed_modules, check_model, check_model_for
 from resnet_sweep.models.probe import meta_output_of, output_of
 from resnet_sweep.models.resnet import resnet_of
 from resnet_sweep.models.weights import load_weights
@@ -36,7 +36,8 @@ def build_model(
         ConfigError: The config breaks a rule, the network cannot be built, its weights cannot
             be loaded, or it does not fit the data.
     """
-    faults = check_model(config) + _check_num_classes(config, num_classes)
+    faults = check_model(config) + check_model_for(config, in_channels, image_size)
+    faults += _check_num_classes(config, num_classes)
     if config._target_ is not None:
         faults += _check_kwargs(config)
     if faults:
@@ -49,7 +50,10 @@ def build_model(
         model = _foreign(config._target_, config.kwargs, num_outputs, channels)
     if config.weights is not None:
         load_weights(model, config)
-    faults = _check_fit(model, config, (in_channels, image_size, image_size), num_outputs)
+    if config._target_ is not None:
+        # Ours are known to fit; to try one out would cost a second of imports.
+        shape = (in_channels, image_size, image_size)
+        faults = _check_fit(model, config._target_, shape, num_outputs)
     if faults:
         raise ConfigError(faults)
     return model.train()
@@ -121,26 +125,22 @@ def _check_kwargs(config: ModelConfig) -> list[Fault]:
 
 
 def _check_fit(
-    model: nn.Module, config: ModelConfig, image_shape: tuple[int, int, int], num_outputs: int
+    model: nn.Module, target: str, image_shape: tuple[int, int, int], num_outputs: int
 ) -> list[Fault]:
     """Whether ``model`` maps a batch of the data's images to logits; it is left as it is."""
-    if config._target_ is None:
-        key, value = "model", f"{'plain' if config.plain else 'resnet'}{config.depth}"
-    else:
-        key, value = "model._target_", config._target_
     shape, needed = (_NUM_PROBES, *image_shape), (_NUM_PROBES, num_outputs)
     try:
         output = output_of(model, shape)
     except Exception as error:
         rule = f"does not take a batch of images of shape {shape}: {one_line(error)}"
-        return [Fault(key, value, rule)]
+        return [Fault("model._target_", target, rule)]
     found = _describe_output(output)
-    if found == str(needed) and config._target_ is not None:
+    if found == str(needed):
         found = _found_in_training(model, shape, needed)
     if found == str(needed):
         return []
     rule = f"maps a batch of images of shape {shape} to {found}, needed is {needed}"
-    return [Fault(key, value, rule)]
+    return [Fault("model._target_", target, rule)]
 
 
 def _found_in_training(model: nn.Module, shape: tuple[int, ...], needed: tuple[int, int]) -> str:

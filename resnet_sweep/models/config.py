@@ -88,6 +88,30 @@ def check_model(config: ModelConfig) -> list[Fault]:
     return faults
 
 
+def check_model_for(config: ModelConfig, channels: int, image_size: int) -> list[Fault]:
+    """Everything that is wrong with a network for images of this shape.
+
+    Args:
+        config: The model group.
+        channels: Of the images.
+        image_size: Height and width of the images in pixels.
+    """
+    faults: list[Fault] = []
+    if config._target_ is None and 0 < image_size < MIN_IMAGE_SIZE:
+        rule = f"is too small for this network, which needs at least {MIN_IMAGE_SIZE} pixels"
+        faults.append(Fault("data.image_size", image_size, rule))
+    if config.in_channels is not None and config.in_channels != channels:
+        faults.append(
+            Fault(
+                "model.in_channels",
+                config.in_channels,
+                f"does not fit the data, whose images have data.channels={channels}",
+                fix="leave model.in_channels=null to take the data's",
+            )
+        )
+    return faults
+
+
 def _check_target(target: str) -> list[Fault]:
     if is_allowed(target):
         return []
