@@ -11,11 +11,12 @@ ResNet-50 of the study trains on two classes in four ways:
     ours            an epoch of ``Trainer``, from the decoded cache to the row of metrics.csv
     ceiling         ``TrainStep`` on one batch that is on the device already: no data, no metrics
 
-A block is the same number of images for every way. After one block each to warm up, the ways
-run one after another in every round, and each round starts with another way. Ratios are taken
-round by round, because what slows a machine down for a minute slows both sides of a ratio.
-It does not slow them alike, though: the machine should be idle, above all for the fp32 way,
-whose threads wait for one another.
+Every way has a process of its own, which rests while the others train. A block is the same
+number of images for every way. After one block each to warm up, the ways run
+one after another in every round, and each round starts with another way. Ratios are taken
+round by round, because what slows a machine down for a minute slows both sides of a ratio. It
+does not slow them alike, though: the machine should be idle, above all for the fp32 way, whose
+threads wait for one another.
 
 The time of a block is the wall time of its training loop, with the wait for its first batch.
 Decoding into the cache happens once, before, and is not in it; how long it took is reported.
@@ -27,13 +28,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import os
 import platform
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,25 +42,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from PIL import Image
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
+from benchmarks.ways import WAYS, Block, WayProcess, num_cores
 from resnet_sweep.config import Config, check_config
 from resnet_sweep.data import ImageData, open_data
 from resnet_sweep.data.config import AugmentConfig, CatsDogsConfig
-from resnet_sweep.data.sources import build_source
 from resnet_sweep.faults import UserError
-from resnet_sweep.models import build_model
-from resnet_sweep.training.config import ConstantConfig, Recipe, SgdConfig, TrainerConfig
-from resnet_sweep.training.device import resolve_precision, set_process_state
-from resnet_sweep.training.folder import RunFolder
-from resnet_sweep.training.loop import Trainer
-from resnet_sweep.training.optimizers import build_optimizer
-from resnet_sweep.training.progress import ProgressView
-from resnet_sweep.training.step import TrainStep
+from resnet_sweep.training.config import ConstantConfig, SgdConfig, TrainerConfig
+from resnet_sweep.training.device import resolve_precision
 
 ROOT_VARIABLE = "RESNET_SWEEP_TEST_DATA"
 # What ours should reach at least.
@@ -76,152 +65,6 @@ OPTIONS = {
     "data.num_train": "--images",
     "trainer.batch_size": "--batch-size",
 }
-
-
-@dataclass(frozen=True)
-class Block:
-    """One timed block of one way.
-
-    Attributes:
-        images: Images that were trained on.
-        seconds: Wall time of the training loop.
-        loss: Mean over the block; of the ceiling, which sums nothing, the last step's.
-    """
-
-    images: int
-    seconds: float
-    loss: float
-
-    @property
-    def images_per_s(self) -> float:
-        """Speed of the block."""
-        return self.images / self.seconds
-
-
-class Way(ABC):
-    """One way to train; its network and optimizer live from block to block."""
-
-    name: str
-
-    @abstractmethod
-    def block(self) -> Block:
-        """Trains on one block of images and times it."""
-
-
-class JpegFiles(Dataset[tuple[Tensor, int]]):
-    """Images decoded on every access."""
-
-    def __init__(
-        self, paths: Sequence[str], labels: Sequence[int], transform: Callable[[Any], Tensor]
-    ) -> None:
-        self._paths, self._labels, self._transform = paths, labels, transform
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        with Image.open(self._paths[index]) as image:
-            return self._transform(image.convert("RGB")), self._labels[index]
-
-
-Loader = DataLoader[tuple[Tensor, int]]
-
-
-class PlainWay(Way):
-    """The loop of the tutorials, as it is or with channels_last and autocast."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        loader: Loader,
-        *,
-        lr: float,
-        device: torch.device,
-        channels_last: bool = False,
-        precision: str = "fp32",
-    ) -> None:
-        self.name = f"plain+cl+{precision}" if channels_last else "plain"
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
-        self._precision, self._loader, self._device = precision, loader, device
-        self._model = model.to(device, memory_format=self._format)  # type: ignore[call-overload]
-        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=lr, momentum=0.9)
-
-    def block(self) -> Block:
-        """One pass over the loader, from the call of iter(): no batch is there before."""
-        synchronize(self._device)
-        started = time.perf_counter()
-        loss_sum = 0.0
-        num_correct = num_images = 0
-        for images, labels in self._loader:
-            loss, correct = self._step(images, labels)
-            loss_sum += loss.item() * len(labels)
-            num_correct += int(correct.item())
-            num_images += len(labels)
-        synchronize(self._device)
-        return Block(num_images, time.perf_counter() - started, loss_sum / num_images)
-
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        images = images.to(self._device, non_blocking=True)
-        labels = labels.to(self._device, non_blocking=True)
-        images = images.to(memory_format=self._format)
-        self._optimizer.zero_grad()
-        bf16 = self._precision == "bf16"
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
-            logits = self._model(images)
-            loss = F.cross_entropy(logits, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        return loss, (logits.argmax(dim=1) == labels).sum()
-
-
-class OursWay(Way):
-    """Epochs of a Trainer, one a block, as ``fit`` runs them."""
-
-    name = "ours"
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-        self._epoch = 0
-        self._view = ProgressView(trainer.config.epochs, len(trainer.train_batches), 1, None)
-
-    def block(self) -> Block:
-        """One epoch; the time is the training phase's, as it is written to metrics.csv.
-
-        Not ``fit``, which would run all epochs without a pause for the other ways.
-        """
-        self._epoch += 1
-        synchronize(self._trainer.device)
-        # The phase ends with the read-back of the loss, which waits for the device.
-        row, _ = self._trainer._one_epoch(self._epoch, self._view, lambda: None)
-        num_images = round(row["images_per_s"] * row["seconds"])
-        return Block(num_images, row["seconds"], row["train_loss"])
-
-
-class CeilingWay(Way):
-    """Our step alone, on the same batch again and again."""
-
-    name = "ceiling"
-
-    def __init__(self, model: nn.Module, trainer: Trainer, config: Config) -> None:
-        model = model.to(trainer.device)
-        if config.trainer.channels_last:
-            model = model.to(memory_format=torch.channels_last)
-        optimizer = build_optimizer(config.optimizer, model.parameters())
-        self._step = TrainStep(model, optimizer, precision=trainer.precision)
-        self._images, self._labels = next(iter(trainer.train_batches.epoch(0)))
-        self._num_steps = len(trainer.train_batches)
-        self._lr, self._device = config.optimizer.lr, trainer.device
-
-    def block(self) -> Block:
-        """As many steps as an epoch of ours has."""
-        loss = torch.tensor(math.nan)
-        synchronize(self._device)
-        started = time.perf_counter()
-        for _ in range(self._num_steps):
-            loss, _ = self._step(self._images, self._labels, self._lr)
-        synchronize(self._device)
-        seconds = time.perf_counter() - started
-        return Block(self._num_steps * len(self._labels), seconds, loss.item())
 
 
 @dataclass(frozen=True)
@@ -245,10 +88,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Measured:
-    """The blocks of one case: by the way's name, one a round."""
+    """The blocks of one case.
+
+    Attributes:
+        case: What was measured.
+        blocks: By the way's name, one a round.
+        num_threads: CPU threads of the process of ours.
+    """
 
     case: Case
     blocks: dict[str, list[Block]]
+    num_threads: int
 
     def ratios(self) -> list[tuple[str, float | None, list[float]]]:
         """Ours over each other way: its name, what is wanted, and one ratio a round."""
@@ -269,19 +119,6 @@ class Measured:
             )
             for other, least in wanted.items()
         ]
-
-
-def synchronize(device: torch.device) -> None:
-    """Waits until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def build_config(args: argparse.Namespace, size: int, cache: Path) -> Config:
@@ -334,85 +171,21 @@ def open_case(args: argparse.Namespace, size: int, cache: Path) -> Case:
     return Case(size, config.trainer.epochs - 1, config, data, time.perf_counter() - started)
 
 
-def build_ways(case: Case, folder: Path) -> list[Way]:
-    """The four ways: plain, plain with our memory format and precision, ours, ceiling."""
-    config = case.config
-    device = torch.device(config.trainer.device)
-    precision = resolve_precision(config.trainer.precision, device)
-    lr = config.optimizer.lr
-    loader = build_loader(case, device)
-    trainer = Trainer(
-        model=network(case),
-        data=case.data,
-        recipe=Recipe(config.optimizer, config.scheduler, config.trainer, config.objective),
-        augment=config.data.augment,
-        folder=RunFolder(folder),
-        device=device,
-        precision=precision,
-        settings=dataclasses.asdict(config),
-    )
-    return [
-        PlainWay(network(case), loader, lr=lr, device=device),
-        PlainWay(
-            network(case), loader, lr=lr, device=device, channels_last=True, precision=precision
-        ),
-        OursWay(trainer),
-        CeilingWay(network(case), trainer, config),
-    ]
-
-
-def network(case: Case) -> nn.Module:
-    """ResNet-50 of the study, with the same weights at every call."""
-    config = case.config
-    torch.manual_seed(config.trainer.seed)
-    return build_model(config.model, len(case.data.classes), config.data.channels, case.size)
-
-
-def build_loader(case: Case, device: torch.device) -> Loader:
-    """The plain ways' loader, over the files that our cache was decoded from."""
-    train = case.data.train
-    location = {sample.name: sample.location for sample in build_source(case.config.data).samples()}
-    transform = transforms.Compose(
-        [
-            transforms.Resize(case.size),
-            transforms.CenterCrop(case.size),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize(case.data.mean.tolist(), case.data.std.tolist()),
-        ]
-    )
-    files = JpegFiles([location[name] for name in train.names], train.labels.tolist(), transform)
-    return DataLoader(
-        files,
-        batch_size=case.config.trainer.batch_size,
-        shuffle=True,
-        drop_last=True,
-        num_workers=num_cores(),
-        # The workers of both plain ways live from the warm-up to the end.
-        persistent_workers=True,
-        pin_memory=device.type == "cuda",
-    )
-
-
 def measure(case: Case, folder: Path) -> Measured:
-    """Warms up, then times every way once a round."""
-    # Threads and cuDNN's choices are the process's, so they are the same for every way.
-    set_process_state(case.config.trainer, torch.device(case.config.trainer.device))
-    ways = build_ways(case, folder)
-    tell(f"{case.size} pixels, warm-up")
-    for way in ways:
-        way.block()
-    blocks: dict[str, list[Block]] = {way.name: [] for way in ways}
-    for i in range(case.rounds):
-        first = i % len(ways)
-        for way in ways[first:] + ways[:first]:
-            block = way.block()
-            # Arithmetic on NaN or infinity has a speed of its own.
-            assert math.isfinite(block.loss), f"{way.name} diverged"
-            blocks[way.name].append(block)
-        speeds = ", ".join(f"{name} {done[-1].images_per_s:.1f}" for name, done in blocks.items())
-        tell(f"{case.size} pixels, round {i + 1} of {case.rounds}: {speeds} images/s")
-    return Measured(case, blocks)
+    """Warms up, then times every way once a round, each in its own process."""
+    with ExitStack() as stack:
+        ways = [stack.enter_context(WayProcess(kind, case.config, folder / kind)) for kind in WAYS]
+        tell(f"{case.size} pixels, warm-up")
+        for way in ways:
+            way.block()
+        blocks: dict[str, list[Block]] = {way.name: [] for way in ways}
+        for i in range(case.rounds):
+            first = i % len(ways)
+            for way in ways[first:] + ways[:first]:
+                blocks[way.name].append(way.block())
+            speeds = ", ".join(f"{name} {b[-1].images_per_s:.1f}" for name, b in blocks.items())
+            tell(f"{case.size} pixels, round {i + 1} of {case.rounds}: {speeds} images/s")
+        return Measured(case, blocks, ways[WAYS.index("ours")].num_threads)
 
 
 def tell(line: str) -> None:
@@ -420,8 +193,8 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def machine(config: Config) -> dict[str, Any]:
-    """What the numbers depend on beside the code; read after the threads are set."""
+def machine(config: Config, num_threads: int) -> dict[str, Any]:
+    """What the numbers depend on beside the code."""
     device = torch.device(config.trainer.device)
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -430,7 +203,7 @@ def machine(config: Config) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "device": device.type,
         "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        "threads": num_threads,
         "precision": resolve_precision(config.trainer.precision, device),
         "batch_size": config.trainer.batch_size,
     }
@@ -587,7 +360,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except UserError as error:
             parser.error(in_options(str(error)))
         results = [measure(case, Path(folder, f"run-{case.size}")) for case in cases]
-    facts = machine(cases[0].config)
+    facts = machine(cases[0].config, results[0].num_threads)
     if args.json is not None:
         args.json.write_text(json.dumps(as_json(facts, results), indent=1) + "\n")
     print("\n\n".join([header(facts), *map(table, results)]))

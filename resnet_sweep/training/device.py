@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import resource
 import sys
 
@@ -13,6 +15,9 @@ from resnet_sweep.training.config import TrainerConfig
 
 # What torch itself chose at the start of the process, from the cores or OMP_NUM_THREADS.
 _DEFAULT_NUM_THREADS = torch.get_num_threads()
+# Numbers of glibc's malloc.h: how many blocks may be mapped one by one, and how many free
+# bytes may stay on top of the heap.
+_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
 
 
 def resolve_device(name: str) -> torch.device:
@@ -81,6 +86,24 @@ def set_process_state(config: TrainerConfig, device: torch.device) -> None:
     torch.backends.cudnn.benchmark = not config.deterministic
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    elif device.type == "cpu":
+        _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Lets a freed activation's memory be used by the next one, without the kernel.
+
+    glibc hands large blocks back to the kernel when they are freed, and every step of training
+    then waits for the same pages to be mapped and zeroed again: about a tenth of its time for
+    ResNet-50 at 224 pixels. What an earlier run left free goes back here, once a run.
+    Elsewhere than on glibc it does nothing.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    libc.malloc_trim(0)
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -52,3 +56,34 @@ def test_nothing_leaks_from_one_run_into_the_next():
 
 def test_memory_is_that_of_this_process():
     assert 50 < devices.peak_memory_mib(CPU) < 100_000
+
+
+FAULTS = """
+import resource, sys, torch
+from resnet_sweep.training.config import TrainerConfig
+from resnet_sweep.training.device import set_process_state
+if sys.argv[1] == "ours":
+    set_process_state(TrainerConfig(threads=1), torch.device("cpu"))
+def large_blocks():
+    for _ in range(20):
+        torch.ones(16 * 2**20)  # 64 MiB
+large_blocks()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+large_blocks()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+def test_freed_memory_is_used_again_without_the_kernel():
+    faults = {
+        who: int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS, who], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for who in ("plain", "ours")
+    }
+    # A page a fault: 20 x 64 MiB are 327,680 pages of 4 KiB, fewer where pages are larger.
+    assert faults["ours"] < 100
+    assert faults["plain"] > 10 * faults["ours"]
