@@ -171,7 +171,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "device": devices.device_name(trainer.device),
         "precision": trainer.precision,
         "peak_memory_mib": devices.peak_memory_mib(trainer.device),
-        "data_key": trainer.data.key,
+        "data_hash": trainer.data.content,
         "num_skipped_images": trainer.data.num_skipped,
     }
 

@@ -44,6 +44,13 @@ class CheckFirst(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Checks every combination of a sweep over lists; other sweepers draw theirs later."""
+        folder = Path(config.hydra.sweep.dir)
+        if (folder / "multirun.yaml").exists() or (folder / "results.csv").exists():
+            # Numbers start at 0 again, so its trials would be overwritten.
+            rule = "holds a sweep already"
+            _refuse(
+                ConfigError([Fault("hydra.sweep.dir", folder, rule, fix="choose another folder")])
+            )
         if not str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
             return
         try:

@@ -5,24 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import ROOT, Command
 
 # Two torch processes with all cores each slow one another several times.
 os.environ["OMP_NUM_THREADS"] = "1"
-
-ROOT = Path(__file__).resolve().parents[1]
-
-# A run of seconds: a real network on real digits, few of them.
-SMALL = (
-    "model=resnet18",
-    "data.num_train=96",
-    "data.num_val=40",
-    "trainer.epochs=2",
-    "trainer.threads=1",
-)
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +27,6 @@ def _private_environment(monkeypatch: pytest.MonkeyPatch, cache_dir: Path) -> No
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     # The package of this checkout, also from another working directory.
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
-
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import SMALL, Command
+from commands import SMALL, Command
 
 GRID = ("optimizer.lr=1e-2,1e-3", "model=resnet18,plain18")
 
@@ -79,6 +79,16 @@ def test_a_crash_in_the_network_costs_one_trial_and_is_in_its_log(command: Comma
     assert table["state"].to_dict() == {0: "FAIL", 1: "COMPLETE"}
     assert "no such thing" in table.loc[0, "error"]
     assert "KeyError" in (folder / "trials" / "0" / "train.log").read_text()
+
+
+def test_a_sweep_does_not_overwrite_another(command: Command, tmp_path):
+    sweep = ["-m", *SMALL, "trainer.epochs=1", "hydra.sweep.dir=mine"]
+    assert command(*sweep).returncode == 0
+    before = (tmp_path / "mine" / "results.csv").read_text()
+    done = command(*sweep)
+    assert done.returncode == 2
+    assert "hydra.sweep.dir=mine: holds a sweep already" in done.stderr
+    assert (tmp_path / "mine" / "results.csv").read_text() == before
 
 
 def test_nothing_completed_is_told_by_the_exit_code(command: Command):

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SMALL
+from commands import ROOT, SMALL
 
 pytestmark = pytest.mark.slow
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -62,6 +63,7 @@ def build_cache(source: Source, config: DataConfig, folder: Path, key: str) -> N
     meta = {
         "version": FORMAT_VERSION,
         "key": key,
+        "content": _content_of(images, chosen),
         "source": config.name,
         "classes": list(source.classes),
         "num_train": len(selection.train),
@@ -186,6 +188,15 @@ def _num_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _content_of(images: Pixels, chosen: Sequence[Sample]) -> str:
+    """Hash of pixels, labels and names: the same wherever and whenever they were decoded."""
+    digest = hashlib.blake2b(digest_size=16)
+    for sample, image in zip(chosen, images, strict=True):
+        digest.update(f"{sample.label}\0{sample.name}\0".encode(errors="surrogateescape"))
+        digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
 def _mean_and_std(images: Pixels) -> tuple[list[float], list[float]]:

@@ -65,7 +65,7 @@ def open_data(config: DataConfig) -> ImageData:
     source = build_source(config)
     key = _key(source, config)
     folder = cache_folder(config, key)
-    data = _open_cache(folder, key, config)
+    data = _open_cache(folder, key, config, tells=True)
     if data is None:
         data = _make_cache(source, config, folder, key)
     return data
@@ -146,15 +146,18 @@ def _remove_stale(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _open_cache(folder: Path, key: str, config: DataConfig) -> ImageData | None:
-    """Opens a cache; None where it is missing or, with a warning, where it is torn."""
+def _open_cache(
+    folder: Path, key: str, config: DataConfig, *, tells: bool = False
+) -> ImageData | None:
+    """Opens a cache; None where it is missing or torn, which the log is told once."""
     if not folder.exists():
         return None
     try:
         meta = json.loads((folder / META_FILE).read_text())
         data = _read(folder, meta, key, config)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        log.warning("the cache %s is damaged and will be made again: %s", folder, error)
+        if tells:
+            log.warning("the cache %s is damaged and will be made again: %s", folder, error)
         return None
     skipped = meta["skipped"]
     if skipped and config.on_corrupt == "error":
@@ -190,6 +193,7 @@ def _read(folder: Path, meta: Any, key: str, config: DataConfig) -> ImageData:
         mean=np.array(meta["mean"], dtype=np.float32),
         std=np.array(meta["std"], dtype=np.float32),
         key=key,
+        content=meta["content"],
         num_skipped=len(meta["skipped"]),
     )
 

@@ -40,7 +40,8 @@ class ImageData:
         classes: Names of the classes, in the order of the labels.
         mean: float32 [channels] of the training split, on the scale 0..1.
         std: float32 [channels] of the training split, on the scale 0..1, never 0.
-        key: Hash that names the cache: equal keys mean equal images.
+        key: Hash that names the cache: of the sources as they lie on disk and of the settings.
+        content: Hash of pixels, labels and names, wherever the sources lie.
         num_skipped: Broken images that were left out.
     """
 
@@ -51,4 +52,5 @@ class ImageData:
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
     key: str
+    content: str
     num_skipped: int

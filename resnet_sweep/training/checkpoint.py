@@ -27,7 +27,7 @@ class Checkpoint:
 
     Attributes:
         config: The run's configuration, nested plain values.
-        data_key: Name of the decoded data.
+        data: Hash of the decoded data's content.
         epoch: Epochs that are finished.
         model: The model's state dict.
         optimizer: The optimizer's state dict.
@@ -38,7 +38,7 @@ class Checkpoint:
     """
 
     config: dict[str, Any]
-    data_key: str
+    data: str
     epoch: int
     model: dict[str, Any]
     optimizer: dict[str, Any]

@@ -106,7 +106,7 @@ class Trainer:
             seed=self.config.seed,
         )
         self.val_batches = self._eval_batches(data.val)
-        self.state = RunState(folder, recipe.objective, settings, data.key)
+        self.state = RunState(folder, recipe.objective, settings, data.content)
 
     def fit(self, reporter: Reporter, raise_if_stopped: Callable[[], None]) -> FitResult:
         """Trains until the last epoch, from the folder's checkpoint where there is one.

@@ -27,7 +27,7 @@ class RunState:
         folder: Where metrics.csv and last.pt go.
         objective: By which metric an epoch is the best.
         settings: The whole configuration as plain values.
-        data_key: Name of the decoded data.
+        data: Hash of the decoded data's content.
 
     Attributes:
         rows: The rows of metrics.csv.
@@ -40,10 +40,10 @@ class RunState:
         folder: RunFolder,
         objective: ObjectiveConfig,
         settings: dict[str, Any],
-        data_key: str,
+        data: str,
     ) -> None:
         self._folder, self._objective = folder, objective
-        self._settings, self._data_key = settings, data_key
+        self._settings, self._data = settings, data
         self.rows: list[Row] = []
         self.best: dict[str, Any] = {}
         self.last_predictions: Tensor | None = None
@@ -67,7 +67,7 @@ class RunState:
             self.best = {"row": row, "model": weights, "predictions": predictions}
         self._unsaved = Checkpoint(
             config=self._settings,
-            data_key=self._data_key,
+            data=self._data,
             epoch=int(row["epoch"]),
             model=weights,
             optimizer=to_host(optimizer.state_dict()),
@@ -100,9 +100,14 @@ class RunState:
             return
         checkpoint = Checkpoint.load(path)
         faults = config_differences(checkpoint.config, self._settings)
-        if checkpoint.data_key != self._data_key and not faults:
+        if checkpoint.data != self._data and not faults:
             faults.append(
-                Fault("data", self._data_key, f"the unfinished run has {checkpoint.data_key}")
+                Fault(
+                    "data",
+                    self._data,
+                    f"the images have changed: the unfinished run has {checkpoint.data}",
+                    fix="bring the old images back, or type trainer.resume=never to start anew",
+                )
             )
         if faults:
             raise ConfigError(faults)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from resnet_sweep.data import build, cache, open_data
+from resnet_sweep.data.config import CatsDogsConfig
 from resnet_sweep.faults import DataError
 
 
@@ -318,3 +320,29 @@ def test_a_file_larger_than_memory_can_be_mapped(tmp_path):
     images = cache.map_images(path)
     assert images.shape[0] == num
     assert images[num - 1].max() == 0
+
+
+def test_the_content_is_the_same_wherever_the_files_lie(tmp_path):
+    pixels = np.random.default_rng(0)
+    for i in range(20):
+        image = Image.fromarray(pixels.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+        for place in ("here", "there", "changed"):
+            (tmp_path / place).mkdir(exist_ok=True)
+            image.save(tmp_path / place / f"{('cat', 'dog')[i % 2]}.{i}.png")
+    Image.new("RGB", (40, 40)).save(tmp_path / "changed" / "cat.0.png")
+    os.utime(tmp_path / "there" / "cat.0.png", (1, 1))
+    here, there, changed = (
+        open_data(
+            CatsDogsConfig(
+                root=str(tmp_path / place),
+                image_size=32,
+                num_train=10,
+                num_val=10,
+                cache_dir=str(tmp_path / "cache"),
+            )
+        )
+        for place in ("here", "there", "changed")
+    )
+    assert here.key != there.key
+    assert here.content == there.content
+    assert here.content != changed.content

@@ -11,7 +11,7 @@ from resnet_sweep.training.checkpoint import Checkpoint, save_tensors, to_host
 def checkpoint_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
     return Checkpoint(
         config={"optimizer": {"lr": 0.1}},
-        data_key="abc",
+        data="abc",
         epoch=2,
         model=to_host(network.state_dict()),
         optimizer=to_host(optimizer.state_dict()),
