@@ -28,9 +28,11 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
+            name = "cuda"
+        else:
+            name = "mps" if torch.backends.mps.is_available() else "cpu"
+    # Without a number it would be whichever GPU an earlier run of the process has chosen.
+    device = torch.device("cuda:0" if name == "cuda" else name)
     num_gpus = torch.cuda.device_count()
     found = ["auto", "cpu", *(f"cuda:{i}" for i in range(num_gpus))]
     if torch.backends.mps.is_available():
@@ -85,6 +87,8 @@ def set_process_state(config: TrainerConfig, device: torch.device) -> None:
         torch.use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.benchmark = not config.deterministic
     if device.type == "cuda":
+        # Events and streams belong to the current GPU, whatever the tensors are on.
+        torch.cuda.set_device(device)
         torch.cuda.reset_peak_memory_stats(device)
     elif device.type == "cpu":
         _keep_freed_memory()

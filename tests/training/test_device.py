@@ -30,6 +30,14 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_is(monkeypatch):
     assert devices.resolve_device("cuda:1") == torch.device("cuda:1")
 
 
+def test_a_gpu_without_a_number_is_the_first_one(monkeypatch):
+    """Not whichever GPU an earlier run of the process has used."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert devices.resolve_device("cuda") == torch.device("cuda:0")
+    assert devices.resolve_device("auto") == torch.device("cuda:0")
+
+
 def test_auto_precision_is_bf16_exactly_where_the_processor_has_it(monkeypatch):
     for has, expected in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(
