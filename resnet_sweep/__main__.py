@@ -15,7 +15,7 @@ from resnet_sweep.config import register_schema
 from resnet_sweep.faults import UserError
 from resnet_sweep.models.allow import take_allow
 from resnet_sweep.models.config import allowed_modules
-from resnet_sweep.outcome import ExitCode, Verdict, tell
+from resnet_sweep.outcome import ExitCode, Typed, Verdict, tell
 from resnet_sweep.paths import config_dir
 from resnet_sweep.training.failures import Stopped
 
@@ -30,6 +30,7 @@ def main() -> NoReturn:
     """
     wants_tracebacks = os.environ.get(_RAISE_VARIABLE) == "1"
     os.environ[_RAISE_VARIABLE] = "1"
+    Typed.arguments = tuple(sys.argv[1:])
     try:
         sys.argv[1:] = take_allow(sys.argv[1:])
         register_schema()
@@ -40,7 +41,6 @@ def main() -> NoReturn:
             execution_whitelist=[
                 "resnet_sweep.*",
                 "logging.*",
-                "rich.logging.*",
                 *(f"{module}.*" for module in allowed_modules()),
             ],
         )(run_trial)()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import math
 import os
@@ -17,10 +18,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from resnet_sweep.config import Config, check_config, to_config
+from resnet_sweep.config import Config, check_config, to_config, with_absolute_paths
 from resnet_sweep.faults import ConfigError, UserError
 from resnet_sweep.models.config import model_name
-from resnet_sweep.outcome import ExitCode, Verdict
+from resnet_sweep.outcome import ExitCode, Typed, Verdict
 from resnet_sweep.training.failures import RunError, failure_kind
 
 # Only annotations: the composed configuration of a run is checked before torch is loaded.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from resnet_sweep.training.folder import RunFolder
     from resnet_sweep.training.loop import FitResult, Trainer
     from resnet_sweep.training.session import Session
+    from resnet_sweep.training.signals import StopSignals
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ def run_trial(cfg: DictConfig) -> float:
         Exception: Whatever else went wrong, after it is in train.log and result.json.
     """
     from resnet_sweep.training.folder import RunFolder
+    from resnet_sweep.training.signals import StopSignals
 
     hydra = HydraConfig.get()
     folder = RunFolder(Path(hydra.runtime.output_dir))
@@ -59,40 +62,37 @@ def run_trial(cfg: DictConfig) -> float:
     # A result of an earlier attempt must not outlive the start of this one.
     folder.result_json.unlink(missing_ok=True)
     config: Config | None = None
+    signals = StopSignals()
     try:
-        config = to_config(cfg)
-        result = _train(config, folder)
+        config = with_absolute_paths(to_config(cfg), Path(hydra.runtime.cwd))
+        result = _train(config, folder, signals)
     except BaseException as error:
         _record_failure(error, folder, config, time.monotonic() - started)
         if isinstance(error, UserError | RunError):
             log.error("%s", error)
             _set_verdict(
-                hydra.mode,
-                ExitCode.BAD_CONFIG if isinstance(error, UserError) else ExitCode.NOTHING_COMPLETED,
+                ExitCode.BAD_CONFIG if isinstance(error, UserError) else ExitCode.NOTHING_COMPLETED
             )
             return math.nan
-        if isinstance(error, Exception):
-            log.exception("the run failed")
-            _set_verdict(hydra.mode, ExitCode.NOTHING_COMPLETED)
-        else:
-            log.warning("%s; to go on: %s", error, _command_to_go_on(folder))
+        _tell_unexpected(error, folder)
         raise
     _log_result(result, config, folder)
-    _set_verdict(hydra.mode, ExitCode.ALL_ENDED)
+    _set_verdict(ExitCode.ALL_ENDED)
+    # A signal that came too late for this run still ends the sweep.
+    signals.raise_if_stopped()
     return result.objective
 
 
-def _train(config: Config, folder: RunFolder) -> FitResult:
+def _train(config: Config, folder: RunFolder, signals: StopSignals) -> FitResult:
     """Builds the parts of a run, trains, and writes result.json."""
     faults = check_config(config)
     if faults:
         raise ConfigError(faults)
     # torch is loaded from here on.
     from resnet_sweep.training.reporter import NoReporter
-    from resnet_sweep.training.signals import StopSignals
 
     trainer = _build_trainer(config, folder)
-    with StopSignals() as signals:
+    with signals:
         result = trainer.fit(NoReporter(), signals.raise_if_stopped)
         folder.write_result(
             {
@@ -102,8 +102,7 @@ def _train(config: Config, folder: RunFolder) -> FitResult:
                 **_origin(config),
             }
         )
-        # A signal during the last validation has stopped nothing yet.
-        signals.raise_if_stopped()
+        folder.last_checkpoint.unlink(missing_ok=True)
     return result
 
 
@@ -203,6 +202,23 @@ def _record_failure(
     )
 
 
+def _tell_unexpected(error: BaseException, folder: RunFolder) -> None:
+    """Logs what ended a run from outside its own reasons, and lets go of what the run held."""
+    if not isinstance(error, Exception):
+        reason = str(error) or "stopped"
+        if HydraConfig.get().mode == RunMode.RUN:
+            reason += f"; to go on: {_command_to_go_on(folder)}"
+        log.warning("%s", reason)
+        return
+    log.exception("the run failed")
+    _set_verdict(ExitCode.NOTHING_COMPLETED)
+    # A launcher keeps the exception, whose frames hold the network, its optimizer and images.
+    traceback.clear_frames(error.__traceback__)
+    gc.collect()
+    if "torch" in sys.modules:
+        sys.modules["torch"].cuda.empty_cache()
+
+
 def _log_result(result: FitResult, config: Config, folder: RunFolder) -> None:
     metric = config.objective.metric
     log.info(
@@ -216,7 +232,7 @@ def _log_result(result: FitResult, config: Config, folder: RunFolder) -> None:
     )
     if result.test is not None:
         log.info("test accuracy %.4f", result.test["test_accuracy"])
-    log.info("files in %s", os.path.relpath(folder.path))
+    log.info("files in %s", _shown(folder))
 
 
 def _shows_bar() -> bool:
@@ -226,17 +242,17 @@ def _shows_bar() -> bool:
     return alone and sys.stderr.isatty()
 
 
-def _set_verdict(mode: RunMode | None, code: ExitCode) -> None:
+def _set_verdict(code: ExitCode) -> None:
     # The verdict of a sweep is given by its table, at its end.
-    if mode == RunMode.RUN:
+    if HydraConfig.get().mode == RunMode.RUN:
         Verdict.exit_code = code
 
 
+def _shown(folder: RunFolder) -> str:
+    """The run's folder, as seen from where the user has started it."""
+    return os.path.relpath(folder.path, HydraConfig.get().runtime.cwd)
+
+
 def _command_to_go_on(folder: RunFolder) -> str:
-    overrides = [
-        shlex.quote(str(item))
-        for item in HydraConfig.get().overrides.task
-        if not str(item).startswith("hydra.run.dir=")
-    ]
-    place = shlex.quote(f"hydra.run.dir={os.path.relpath(folder.path)}")
-    return " ".join(["python -m resnet_sweep", *overrides, place])
+    typed = [word for word in Typed.arguments if not word.startswith("hydra.run.dir=")]
+    return shlex.join(["python", "-m", "resnet_sweep", *typed, f"hydra.run.dir={_shown(folder)}"])

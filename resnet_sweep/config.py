@@ -6,11 +6,13 @@ import copy
 import dataclasses
 import secrets
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 
+from resnet_sweep.data import num_classes_of
 from resnet_sweep.data.config import DATA_CONFIGS, DataConfig, check_data
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.models.config import ModelConfig, check_model, check_model_for
@@ -102,6 +104,26 @@ def _unknown_keys(node: Any, prefix: str = "") -> dict[str, Any]:
     return unknown
 
 
+def with_absolute_paths(config: Config, folder: Path) -> Config:
+    """The configuration with paths that do not depend on the working directory any more.
+
+    Args:
+        config: Any configuration.
+        folder: What its relative paths are relative to.
+    """
+    config = copy.deepcopy(config)
+    for group, name in (
+        (config.data, "root"),
+        (config.data, "val_root"),
+        (config.data, "cache_dir"),
+        (config.model, "weights"),
+    ):
+        value = getattr(group, name, None)
+        if value is not None:
+            setattr(group, name, str(folder / Path(value).expanduser()))
+    return config
+
+
 def check_config(config: Config) -> list[Fault]:
     """Everything that is wrong with a configuration, found without torch, images or a device."""
     faults = check_model(config.model)
@@ -116,7 +138,8 @@ def check_config(config: Config) -> list[Fault]:
 def _check_together(config: Config) -> list[Fault]:
     """What only shows when the groups are seen side by side."""
     data, trainer = config.data, config.trainer
-    faults = check_model_for(config.model, data.channels, data.image_size)
+    num_classes = num_classes_of(data)
+    faults = check_model_for(config.model, num_classes, data.channels, data.image_size)
     if data.num_train is not None and 0 < data.num_train < trainer.batch_size:
         faults.append(
             Fault(

@@ -10,12 +10,13 @@ import dataclasses
 import itertools
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -43,7 +44,7 @@ class CheckFirst(Callback):
             _refuse(ConfigError(faults))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Checks every combination of a sweep over lists; other sweepers draw theirs later."""
+        """Checks the trials of a sweep: all of a list, the ends of what is drawn."""
         folder = Path(config.hydra.sweep.dir)
         if (folder / "multirun.yaml").exists() or (folder / "results.csv").exists():
             # Numbers start at 0 again, so its trials would be overwritten.
@@ -51,13 +52,11 @@ class CheckFirst(Callback):
             _refuse(
                 ConfigError([Fault("hydra.sweep.dir", folder, rule, fix="choose another folder")])
             )
-        if not str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
-            return
         try:
             # Trials that share a fault tell it once.
             faults = {
                 str(fault): fault
-                for job in _combinations(config)
+                for job in _trials(config)
                 for fault in check_config(to_config(job))
             }
         except (UserError, HydraException, OmegaConfBaseException) as error:
@@ -72,13 +71,13 @@ class TableLast(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Reads the folders of the trials and gives the verdict."""
         folder = Path(config.hydra.sweep.dir)
-        if not folder.is_dir():
+        if Verdict.exit_code == ExitCode.BAD_CONFIG or not folder.is_dir():
             return  # Refused before it began.
         # pandas takes a moment to load, and a refusal needs none of it.
         from resnet_sweep.report.table import load_sweep, render
 
         try:
-            table = load_sweep(folder)
+            table = load_sweep(folder, is_over=True)
             path = folder / "results.csv"
             table.to_csv(path, index=False)
             print(f"\n{render(table)}\n\n{path}")
@@ -94,6 +93,7 @@ class TableLast(Callback):
 
 def _refuse(error: Exception) -> NoReturn:
     tell(error)
+    Verdict.exit_code = ExitCode.BAD_CONFIG
     raise SystemExit(ExitCode.BAD_CONFIG)
 
 
@@ -120,33 +120,60 @@ def _folder_faults(folder: Path, config: Config) -> list[Fault]:
     return []
 
 
-def _combinations(config: DictConfig) -> Iterator[DictConfig]:
-    """The composed configuration of every trial that the basic sweeper will run.
+def _trials(config: DictConfig) -> Iterator[DictConfig]:
+    """Composed configurations that stand for all trials of a sweep.
+
+    Every one of the basic sweeper's. Of a sweeper that draws: the first value of every list
+    and the lower end of every interval, and then each other value and end one at a time.
 
     Raises:
-        ConfigError: The sweep is over an interval, which has no list of trials.
+        ConfigError: The basic sweeper is to run an interval, which has no list of trials.
     """
     loader = GlobalHydra.instance().config_loader()
+    is_basic = str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
     params = config.hydra.sweeper.get("params") or {}
     lines = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
-    choices: list[list[str]] = []
-    for override in OverridesParser.create(config_loader=loader).parse_overrides(lines):
-        key = override.get_key_element()
-        if override.is_discrete_sweep():
-            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-        elif override.is_sweep_override():
-            raise ConfigError(
-                [
-                    Fault(
-                        key,
-                        str(override.input_line).partition("=")[2],
-                        "is no list, and hydra/sweeper=basic runs lists only",
-                        fix="type values with commas between them, or hydra/sweeper=optuna",
-                    )
-                ]
-            )
-        else:
-            assert override.input_line is not None
-            choices.append([override.input_line])
-    for job in itertools.product(*choices):
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(lines)
+    if is_basic:
+        _refuse_intervals(overrides)
+    choices = [_choices(override) for override in overrides]
+    jobs: Iterable[tuple[str, ...]]
+    jobs = itertools.product(*choices) if is_basic else _one_at_a_time(choices)
+    for job in jobs:
         yield loader.load_sweep_config(config, list(job))
+
+
+def _choices(override: Override) -> list[str]:
+    """An override for every value of a list, both ends of an interval, or the one that it is."""
+    key = override.get_key_element()
+    if override.is_discrete_sweep():
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if override.is_sweep_override():
+        interval = override.value()
+        assert isinstance(interval, IntervalSweep)
+        return [f"{key}={interval.start}", f"{key}={interval.end}"]
+    assert override.input_line is not None
+    return [override.input_line]
+
+
+def _one_at_a_time(choices: list[list[str]]) -> Iterator[tuple[str, ...]]:
+    first = [values[0] for values in choices]
+    yield tuple(first)
+    for i, values in enumerate(choices):
+        for value in values[1:]:
+            yield (*first[:i], value, *first[i + 1 :])
+
+
+def _refuse_intervals(overrides: Iterable[Override]) -> None:
+    faults = [
+        Fault(
+            override.get_key_element(),
+            str(override.input_line).partition("=")[2],
+            "is no list, and hydra/sweeper=basic runs lists only",
+            fix="type values with commas between them, or hydra/sweeper=optuna",
+        )
+        for override in overrides
+        if override.is_sweep_override() and not override.is_discrete_sweep()
+    ]
+    if faults:
+        raise ConfigError(faults)

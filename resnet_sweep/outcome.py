@@ -26,6 +26,12 @@ class Verdict:
     exit_code: ExitCode | None = None
 
 
+class Typed:
+    """What the user typed behind the program's name, for the command that goes on."""
+
+    arguments: tuple[str, ...] = ()
+
+
 def tell(error: Exception) -> None:
     """Prints an error that the user can mend, without a traceback."""
     print(error, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from commands import SMALL, Command
+from commands import ROOT, SMALL, Command
+from PIL import Image
 
 MEASURED = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"]
 
@@ -22,7 +24,7 @@ def only_run(path: Path) -> Path:
 
 
 def test_a_run_leaves_what_the_design_names(command: Command, tmp_path):
-    done = command(*SMALL, "hydra.job.chdir=true")
+    done = command(*SMALL)
     assert done.returncode == 0, done.stderr
     folder = only_run(tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -77,6 +79,18 @@ def test_a_pipe_gets_plain_lines_one_an_epoch(command: Command, tmp_path):
         (["-m", "model=resnet50,resnet51"], ["model/resnet51"]),
         (["--allow"], ["--allow", "must be the dotted name of a module"]),
         (["--nonsense"], ["--nonsense"]),
+        (
+            ["model.num_classes=2", "optimizer.lr=-1"],
+            ["(2 faults)", "model.num_classes=2: is less than the 10 classes", "lr=-1.0"],
+        ),
+        (
+            ["-m", "hydra/sweeper=optuna", "trainer.epochs=0", "model=resnet18,plain18"],
+            ["epochs=0"],
+        ),
+        (
+            ["-m", "hydra/sweeper=optuna", "optimizer.lr=interval(-1,1)"],
+            ["optimizer.lr=-1.0: must be greater than 0"],
+        ),
     ],
     ids=lambda value: " ".join(value)[:60],
 )
@@ -143,50 +157,102 @@ def test_ones_own_groups_come_from_config_dir(command: Command, tmp_path):
     assert "epoch 1/1" in done.stdout
 
 
-@pytest.fixture
-def start(tmp_path: Path):
-    """Starts the command in the test's folder; whatever is left of it ends with the test."""
-    started: list[subprocess.Popen[str]] = []
+# A real network that waits at its tenth training batch, the first of epoch 4, or in the
+# validation of epoch 5, the last one, as long as a file asks it to.
+PATIENT = """
+import time
+from pathlib import Path
+from resnet_sweep import build_resnet
 
-    def run(*arguments: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
+def wait(name):
+    while Path(name).exists():
+        Path("held").touch()
+        time.sleep(0.01)
+
+def Net(num_classes):
+    model = build_resnet(18, num_classes=num_classes, input_shape=(3, 32, 32), verbose=False)
+    num_batches = {True: 0, False: 0}
+
+    def count(module, arguments):
+        if arguments[0].device.type == "meta":
+            return  # It is only tried out.
+        num_batches[module.training] += 1
+        if num_batches[True] == 10 and module.training:
+            wait("hold_training")
+        if num_batches[True] == 15 and not module.training:
+            wait("hold_last_validation")
+
+    model.register_forward_pre_hook(count)
+    return model
+"""
+PATIENT_NET = ("--allow=patient", "model._target_=patient.Net")
+EXACT = (
+    *PATIENT_NET,
+    *SMALL[1:],
+    "trainer=deterministic",
+    "trainer.epochs=5",
+    "trainer.checkpoint_every_s=0",
+)
+
+
+class Patient:
+    """A started command that waits where it is asked to."""
+
+    def __init__(self, path: Path, hold: str, arguments: tuple[str, ...]) -> None:
+        self._hold, self._ended = path / hold, False
+        (path / "patient.py").write_text(PATIENT)
+        self._hold.touch()
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "resnet_sweep", *arguments],
-            cwd=tmp_path,
+            cwd=path,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        started.append(process)
-        return process
+        while not (path / "held").exists():
+            assert self.process.poll() is None, self.process.communicate()[0]
+            time.sleep(0.01)
+
+    def signal(self, signum: int) -> None:
+        """Sends a signal while the command waits; time enough to note it."""
+        self.process.send_signal(signum)
+        time.sleep(0.5)
+
+    def let_go(self) -> str:
+        """Lets it go on to its end; returns what it said."""
+        self._hold.unlink()
+        said = self.process.communicate(timeout=120)[0]
+        self._ended = True
+        return said
+
+    def kill(self) -> None:
+        if not self._ended:
+            self.process.kill()
+            self.process.communicate()
+            self._hold.unlink(missing_ok=True)
+            self._ended = True
+
+
+@pytest.fixture
+def start(tmp_path: Path):
+    """Starts a patient command; whatever is left of it ends with the test."""
+    started: list[Patient] = []
+
+    def run(*arguments: str, hold: str = "hold_training") -> Patient:
+        started.append(Patient(tmp_path, hold, arguments))
+        return started[-1]
 
     yield run
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def wait_for_epoch(process: "subprocess.Popen[str]", epoch: int) -> str:
-    """Reads the process's lines until one tells that ``epoch`` has ended."""
-    assert process.stdout is not None
-    said = ""
-    for line in process.stdout:
-        said += line
-        if line.startswith(f"epoch {epoch}/"):
-            return said
-    raise AssertionError(said)
-
-
-EXACT = (*SMALL, "trainer=deterministic", "trainer.epochs=5", "trainer.checkpoint_every_s=0")
+    for patient in started:
+        patient.kill()
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
     """The folder of a run that nobody disturbed."""
     path = tmp_path_factory.mktemp("unbroken")
-    environment = os.environ | {
-        "RESNET_SWEEP_CACHE": str(cache_dir),
-        "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
-    }
+    (path / "patient.py").write_text(PATIENT)
+    environment = os.environ | {"RESNET_SWEEP_CACHE": str(cache_dir), "PYTHONPATH": str(ROOT)}
     subprocess.run(
         [sys.executable, "-m", "resnet_sweep", *EXACT, "hydra.run.dir=run"],
         cwd=path,
@@ -202,58 +268,69 @@ def assert_same_run(one: Path, other: Path) -> None:
     pd.testing.assert_frame_equal(*tables, check_exact=True)
     results = [json.loads((path / "result.json").read_text()) for path in (one, other)]
     assert results[0]["objective"] == results[1]["objective"]
+    assert results[1]["state"] == "COMPLETE"
     with (
         np.load(one / "predictions.npz") as first,
         np.load(other / "predictions.npz") as second,
     ):
         assert all((first[key] == second[key]).all() for key in first)
+    assert not (other / "last.pt").exists()
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers_bit_for_bit(
     command: Command, unbroken: Path, tmp_path, start
 ):
-    process = start(*EXACT, "hydra.run.dir=run")
-    wait_for_epoch(process, 3)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    patient = start(*EXACT, "hydra.run.dir=run")
+    patient.kill()
+    assert patient.process.returncode == -signal.SIGKILL
     assert (tmp_path / "run" / "last.pt").exists()
     assert not (tmp_path / "run" / "result.json").exists()
     done = command(*EXACT, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
-    assert "going on after epoch" in done.stdout
+    assert "going on after epoch 3" in done.stdout
     assert_same_run(unbroken, tmp_path / "run")
-    assert not (tmp_path / "run" / "last.pt").exists()
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_says_how_to_go_on_and_does(
     command: Command, unbroken: Path, tmp_path, start, signum, code
 ):
-    # Checkpoints only on the signal.
-    arguments = [*EXACT[:-1], "trainer.checkpoint_every_s=3600"]
-    process = start(*arguments)
-    said = wait_for_epoch(process, 2)
-    process.send_signal(signum)
-    rest, _ = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert "Traceback" not in said + rest
-    line = next(line for line in rest.splitlines() if "to go on:" in line)
+    group = tmp_path / "mine" / "trainer"
+    group.mkdir(parents=True)
+    # Checkpoints only on the signal; a group of one's own, which going on needs as well.
+    (group / "rare.yaml").write_text(
+        "defaults: [deterministic]\nepochs: 5\ncheckpoint_every_s: 3600\n"
+    )
+    rest = [word for word in EXACT if not word.startswith("trainer")]
+    patient = start(*rest, "trainer=rare", "trainer.threads=1", "--config-dir=mine")
+    patient.signal(signum)
+    said = patient.let_go()
+    assert patient.process.returncode == code, said
+    assert "Traceback" not in said
     result = json.loads((only_run(tmp_path) / "result.json").read_text())
     assert (result["state"], result["error"]["kind"]) == ("FAIL", "interrupted")
-    again = line.partition("to go on: python -m resnet_sweep ")[2].split()
-    done = command(*again)
+    line = next(line for line in said.splitlines() if "to go on: " in line)
+    done = command(*shlex.split(line.partition("to go on: python -m resnet_sweep ")[2]))
     assert done.returncode == 0, done.stderr
+    assert "going on after epoch 3" in done.stdout
     assert_same_run(unbroken, only_run(tmp_path))
 
 
-def test_a_second_signal_kills(tmp_path, start):
-    process = start(*EXACT, "trainer.epochs=50", "model=resnet50")
-    wait_for_epoch(process, 1)
-    # A stop is noted at once; the second signal must not wait for the step to end.
-    process.send_signal(signal.SIGTERM)
-    time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) in (-signal.SIGTERM, 143)
+def test_a_signal_after_the_last_step_does_not_undo_the_run(unbroken: Path, tmp_path, start):
+    patient = start(*EXACT, "hydra.run.dir=run", hold="hold_last_validation")
+    patient.signal(signal.SIGTERM)
+    said = patient.let_go()
+    assert patient.process.returncode == 143, said
+    assert_same_run(unbroken, tmp_path / "run")
+
+
+def test_a_second_signal_kills_at_once(start):
+    patient = start(*EXACT)
+    patient.signal(signal.SIGTERM)
+    assert patient.process.poll() is None
+    # It still waits, and would go on waiting: the signal itself must end it.
+    patient.signal(signal.SIGTERM)
+    assert patient.process.wait(timeout=60) == -signal.SIGTERM
 
 
 def test_a_finished_run_is_not_overwritten_unless_asked(command: Command, tmp_path):
@@ -271,12 +348,53 @@ def test_a_finished_run_is_not_overwritten_unless_asked(command: Command, tmp_pa
 def test_an_unfinished_run_of_other_settings_is_refused_untouched(
     command: Command, tmp_path, start
 ):
-    process = start(*EXACT, "hydra.run.dir=run")
-    wait_for_epoch(process, 2)
-    process.kill()
-    process.wait()
+    start(*EXACT, "hydra.run.dir=run").kill()
     before = (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text()
     done = command(*EXACT, "hydra.run.dir=run", "optimizer.lr=0.5")
     assert done.returncode == 2
     assert "optimizer.lr=0.5: the unfinished run has optimizer.lr=0.003" in done.stderr
     assert (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text() == before
+
+
+def test_a_network_that_crashes_leaves_a_traceback_in_the_log(command: Command, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Flatten):\n"
+        "    def __init__(self, num_classes):\n"
+        "        super().__init__()\n"
+        "        self.layer = nn.Linear(3072, num_classes)\n"
+        "    def forward(self, x):\n"
+        "        if x.device.type == 'cpu' and len(x) == 32:\n"
+        "            raise KeyError('no such thing')\n"
+        "        return self.layer(super().forward(x))\n"
+    )
+    done = command("--allow=mine", "model._target_=mine.Net", *SMALL[1:])
+    assert done.returncode == 4
+    folder = only_run(tmp_path)
+    assert "KeyError: 'no such thing'" in (folder / "train.log").read_text()
+    error = json.loads((folder / "result.json").read_text())["error"]
+    assert (error["kind"], error["type"]) == ("exception", "KeyError")
+    assert "in forward" in error["traceback"]
+
+
+def test_paths_mean_the_same_wherever_hydra_changes_to(command: Command, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(30):
+            colour = (8 * i, 250, 0) if name == "a" else (0, 8 * i, 250)
+            Image.new("RGB", (40, 40), colour).save(tmp_path / "images" / name / f"{i}.png")
+    done = command(
+        "data=image_folder",
+        "data.root=images",
+        "data.image_size=32",
+        "data.cache_dir=cache",
+        "model=resnet18",
+        "trainer.epochs=1",
+        "trainer.threads=1",
+        "hydra.job.chdir=true",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "cache").is_dir()
+    # And so does the folder that is named at the end.
+    shown = done.stdout.splitlines()[-1].removeprefix("files in ")
+    assert (tmp_path / shown / "result.json").exists()

@@ -91,6 +91,51 @@ def test_a_sweep_does_not_overwrite_another(command: Command, tmp_path):
     assert (tmp_path / "mine" / "results.csv").read_text() == before
 
 
+def test_a_refused_sweep_leaves_an_existing_folder_as_it_is(command: Command, tmp_path):
+    (tmp_path / "mine").mkdir()
+    bad = ["-m", *SMALL, "trainer.epochs=1", "hydra.sweep.dir=mine", "optimizer.lr=-1,1e-3"]
+    assert command(*bad).returncode == 2
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_data_that_cannot_be_used_are_told_in_the_table(command: Command, tmp_path):
+    done = command("-m", "model=resnet18,plain18", "data.num_val=100000", "trainer.epochs=1")
+    assert done.returncode == 4
+    table = pd.read_csv(only_sweep(tmp_path) / "results.csv")
+    assert table["state"].tolist() == ["FAIL", "FAIL"]
+    assert all("data.num_val=100000: needs" in error for error in table["error"])
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_crashed_trial_gives_its_memory_back(command: Command, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import gc\n"
+        "from torch import nn\n"
+        "class Net(nn.Linear):\n"
+        "    def __init__(self, num_classes, crashes):\n"
+        "        super().__init__(3072, num_classes)\n"
+        "        self.crashes = crashes\n"
+        "        gc.collect()\n"
+        "        print('NETWORKS', sum(type(x) is Net for x in gc.get_objects()))\n"
+        "    def forward(self, x):\n"
+        "        if self.crashes and len(x) == 32:\n"
+        "            raise KeyError('no such thing')\n"
+        "        return super().forward(x.flatten(1))\n"
+    )
+    done = command(
+        "-m",
+        *SMALL[1:],
+        "model._target_=mine.Net",
+        "+model.kwargs.crashes=true",
+        "optimizer.lr=0.1,0.2,0.3",
+        "--allow=mine",
+    )
+    assert done.returncode == 4, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("NETWORKS")] == [
+        "NETWORKS 1"
+    ] * 3
+
+
 def test_nothing_completed_is_told_by_the_exit_code(command: Command):
     assert command("-m", *SMALL, "optimizer.lr=1e37,1e38").returncode == 4
 

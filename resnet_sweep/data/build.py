@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -124,9 +126,8 @@ def _allocate(path: Path, num: int, config: DataConfig) -> Pixels:
     images: Pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     size_bytes = path.stat().st_size
     try:
-        with path.open("r+b") as file:
-            # Writing a mapped page that the disk has no room for kills the process.
-            os.posix_fallocate(file.fileno(), 0, size_bytes)
+        # Writing a mapped page that the disk has no room for kills the process.
+        _reserve(path, size_bytes)
     except OSError as error:
         rule = f"has no room for {size_bytes / 1e9:.2f} GB of decoded images: {error.strerror}"
         fix = "type data.cache_dir=FOLDER on a disk with more room"
@@ -134,6 +135,16 @@ def _allocate(path: Path, num: int, config: DataConfig) -> Pixels:
             [Fault("data.cache_dir", str(path.parent.parent), rule, fix=fix)]
         ) from error
     return images
+
+
+def _reserve(path: Path, size_bytes: int) -> None:
+    """Takes the disk space of a sparse file; OSError where there is not enough."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
+    elif shutil.disk_usage(path.parent).free < size_bytes:
+        # macOS can only be asked, not told.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _decode_rows(

@@ -117,8 +117,8 @@ class _Pools:
             shares = left if num is None else balanced(num, len(left))
         if any(share > have for share, have in zip(shares, left, strict=True)):
             faults.append(self._too_few(f"data.{key}", num, shares, left, own_val))
-        elif key == "num_train" and num is None and not all(shares):
-            faults.append(self._none_left(shares))
+        elif key == "num_train" and not all(shares):
+            faults.append(self._none_for_a_class(num, shares))
         chosen = [i for part, share in zip(pool, shares, strict=True) for i in part[:share]]
         for part, share in zip(pool, shares, strict=True):
             del part[:share]
@@ -140,13 +140,15 @@ class _Pools:
             fix=f"type {key}={most} or less" if most else "add images or lower the other counts",
         )
 
-    def _none_left(self, shares: list[int]) -> Fault:
+    def _none_for_a_class(self, num: int | None, shares: list[int]) -> Fault:
         after = f" after {' and '.join(self.taken)}" if self.taken else ""
         return Fault(
             "data.num_train",
-            None,
-            f"must leave every class an image, but leaves {self._counts(shares)}{after}",
-            fix="lower data.num_val or data.num_test, or add images",
+            num,
+            f"must give every class an image, but gives {self._counts(shares)}{after}",
+            fix="lower data.num_val or data.num_test, or add images"
+            if num is None
+            else f"type data.num_train={len(shares)} or more",
         )
 
     def _counts(self, counts: Sequence[int]) -> str:

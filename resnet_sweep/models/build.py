@@ -36,8 +36,8 @@ def build_model(
         ConfigError: The config breaks a rule, the network cannot be built, its weights cannot
             be loaded, or it does not fit the data.
     """
-    faults = check_model(config) + check_model_for(config, in_channels, image_size)
-    faults += _check_num_classes(config, num_classes)
+    faults = check_model(config)
+    faults += check_model_for(config, num_classes, in_channels, image_size)
     if config._target_ is not None:
         faults += _check_kwargs(config)
     if faults:
@@ -97,19 +97,6 @@ def one_line(error: BaseException) -> str:
     message = " ".join(str(error).split())
     line = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return line if error.__cause__ is None else f"{line} ({one_line(error.__cause__)})"
-
-
-def _check_num_classes(config: ModelConfig, num_classes: int) -> list[Fault]:
-    if config.num_classes is None or config.num_classes >= num_classes:
-        return []
-    return [
-        Fault(
-            "model.num_classes",
-            config.num_classes,
-            f"is less than the {num_classes} classes of the data",
-            fix="leave model.num_classes=null to take the data's",
-        )
-    ]
 
 
 def _check_kwargs(config: ModelConfig) -> list[Fault]:

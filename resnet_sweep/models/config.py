@@ -88,15 +88,27 @@ def check_model(config: ModelConfig) -> list[Fault]:
     return faults
 
 
-def check_model_for(config: ModelConfig, channels: int, image_size: int) -> list[Fault]:
-    """Everything that is wrong with a network for images of this shape.
+def check_model_for(
+    config: ModelConfig, num_classes: int | None, channels: int, image_size: int
+) -> list[Fault]:
+    """Everything that is wrong with a network for this data.
 
     Args:
         config: The model group.
+        num_classes: Classes of the data, or None where they are not known yet.
         channels: Of the images.
         image_size: Height and width of the images in pixels.
     """
     faults: list[Fault] = []
+    if config.num_classes is not None and config.num_classes < (num_classes or 0):
+        faults.append(
+            Fault(
+                "model.num_classes",
+                config.num_classes,
+                f"is less than the {num_classes} classes of the data",
+                fix="leave model.num_classes=null to take the data's",
+            )
+        )
     if config._target_ is None and 0 < image_size < MIN_IMAGE_SIZE:
         rule = f"is too small for this network, which needs at least {MIN_IMAGE_SIZE} pixels"
         faults.append(Fault("data.image_size", image_size, rule))

@@ -27,27 +27,31 @@ _MEASURED = (
 _NOT_SHOWN = ("seed", "folder")
 
 
-def load_sweep(folder: Path) -> pd.DataFrame:
+def load_sweep(folder: Path, *, is_over: bool = False) -> pd.DataFrame:
     """Reads the trials of a sweep, best first.
 
     Args:
-        folder: The sweep's folder; every folder below it that Hydra wrote is a trial.
+        folder: The sweep's folder; every folder below it that Hydra wrote for a trial is one.
+        is_over: Nothing runs any more: a trial without a result is lost, not running.
 
     Returns:
         A row a trial: ``trial`` (int64), ``state`` (COMPLETE, FAIL, or RUNNING where there is
         no result yet), every parameter that differs between the trials under its key,
         ``objective``, ``best_epoch``, ``best_val_accuracy``, ``last_val_accuracy``,
         ``last_train_loss``, ``seconds``, ``images_per_s`` (float64, NaN where a trial has
-        none), ``seed``, ``error`` (kind and first line) and ``folder``.
+        none), ``seed``, ``error`` (kind and message) and ``folder``.
     """
     paths = sorted(
         path.parents[1]
         for pattern in (".hydra/config.yaml", "*/.hydra/config.yaml", "*/*/.hydra/config.yaml")
         for path in folder.glob(pattern)
     )
-    trials = [_Trial(path) for path in paths]
+    trials = [trial for trial in map(_Trial, paths) if trial.is_of_sweep]
     swept = _swept_keys(trials)
     rows = [trial.row(swept, folder) for trial in trials]
+    for row in rows:
+        if is_over and row["state"] == "RUNNING":
+            row |= {"state": "FAIL", "error": "lost: it ended without a result"}
     table = pd.DataFrame(rows, columns=["trial", "state", *swept, *_MEASURED])
     ascending = bool(trials) and trials[0].metric.endswith("_loss")
     # Trials without an objective go last whichever way it is sorted.
@@ -85,7 +89,10 @@ class _Trial:
         config = OmegaConf.load(path / ".hydra" / "config.yaml")
         assert isinstance(config, DictConfig)
         self.config = config
-        self.number = int(OmegaConf.load(path / ".hydra" / "hydra.yaml").hydra.job.num)
+        hydra = OmegaConf.load(path / ".hydra" / "hydra.yaml").hydra
+        # Single runs may lie in folders below the sweep's.
+        self.is_of_sweep = hydra.get("mode") != "RUN"
+        self.number = int(hydra.job.num) if self.is_of_sweep else -1
         lines = OmegaConf.load(path / ".hydra" / "overrides.yaml")
         pairs = (str(line).lstrip("+~").partition("=") for line in lines)
         self.overrides = {key: value for key, _, value in pairs}
@@ -107,7 +114,7 @@ class _Trial:
     def row(self, swept: Iterable[str], sweep_folder: Path) -> dict[str, Any]:
         best, last = self.result.get("best") or {}, self.result.get("last") or {}
         error = self.result.get("error")
-        message = (error["message"].splitlines() or [""])[0] if error else ""
+        message = " ".join(error["message"].split()) if error else ""
         return {
             "trial": self.number,
             "state": self.result.get("state", "RUNNING"),

@@ -66,10 +66,12 @@ class Checkpoint:
             raise ConfigError(
                 [Fault("trainer.resume", path, f"cannot be read ({error})", fix=fix)]
             ) from error
-        if not isinstance(state, dict) or state.pop("version", None) != VERSION:
+        expected = {"version", *(field.name for field in dataclasses.fields(cls))}
+        if not isinstance(state, dict) or state.keys() != expected or state["version"] != VERSION:
             raise ConfigError(
                 [Fault("trainer.resume", path, f"is no checkpoint of version {VERSION}", fix=fix)]
             )
+        del state["version"]
         return cls(**state)
 
 

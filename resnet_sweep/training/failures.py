@@ -43,6 +43,9 @@ class Stopped(KeyboardInterrupt):
         self.signum = signum
         super().__init__(f"stopped by {signal.Signals(signum).name}")
 
+    def __reduce__(self) -> tuple[type[Stopped], tuple[int]]:
+        return type(self), (self.signum,)
+
 
 def failure_kind(error: BaseException) -> str:
     """The name of what ended a run, for result.json and the tables."""

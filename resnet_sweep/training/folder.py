@@ -6,6 +6,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +68,19 @@ class RunFolder:
     def tensorboard(self) -> Path:
         """TensorBoard's event files."""
         return self.path / "tensorboard"
+
+    def clear(self) -> None:
+        """Removes what an earlier run left here, so that no file of it stands beside ours."""
+        for path in (
+            self.metrics_csv,
+            self.result_json,
+            self.predictions_npz,
+            self.last_checkpoint,
+            self.best_checkpoint,
+        ):
+            path.unlink(missing_ok=True)
+        if self.tensorboard.exists():
+            shutil.rmtree(self.tensorboard)
 
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Writes metrics.csv anew: rows of a lost attempt disappear with it."""

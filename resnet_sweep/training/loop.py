@@ -111,6 +111,8 @@ class Trainer:
     def fit(self, reporter: Reporter, raise_if_stopped: Callable[[], None]) -> FitResult:
         """Trains until the last epoch, from the folder's checkpoint where there is one.
 
+        The checkpoint stays until the caller has written down how the run ended.
+
         Args:
             reporter: Told every epoch, also those that a resumed run has behind it.
             raise_if_stopped: Called before every step; raises Stopped to end the run.
@@ -120,17 +122,20 @@ class Trainer:
             Stopped: Passed on, after the last finished epoch is saved.
             ConfigError: The folder's checkpoint is of another configuration.
         """
-        if self.config.resume == "never":
-            self.folder.last_checkpoint.unlink(missing_ok=True)
-        self.state.resume(self.model, self.step.optimizer)
+        if self.config.resume == "never" or not self.folder.last_checkpoint.exists():
+            self.folder.clear()
+        else:
+            self.state.resume(self.model, self.step.optimizer)
         for row in self.state.rows:
             reporter.report(int(row["epoch"]), row)
-        view = ProgressView(
-            self.config.epochs, len(self.train_batches), len(self.state.rows) + 1, self.console
-        )
-        writer = open_writer(self.folder.tensorboard if self.config.tensorboard else None)
+        first = len(self.state.rows) + 1
+        view = ProgressView(self.config.epochs, len(self.train_batches), first, self.console)
+        events = self.folder.tensorboard if self.config.tensorboard else None
+        writer = open_writer(events, first)
         try:
             self._run_epochs(reporter, view, writer, raise_if_stopped)
+            view.close()
+            return self._finish(raise_if_stopped)
         except Stopped:
             self.state.save()
             raise
@@ -141,7 +146,6 @@ class Trainer:
         finally:
             view.close()
             writer.close()
-        return self._finish()
 
     def _run_epochs(
         self,
@@ -166,7 +170,9 @@ class Trainer:
         started = time.monotonic()
         reading, lr = self._train_epoch(epoch, view, raise_if_stopped)
         trained = time.monotonic()
-        val, predictions = evaluate(self.model, self.val_batches, self.device, self.precision)
+        val, predictions = evaluate(
+            self.model, self.val_batches, self.device, self.precision, raise_if_stopped
+        )
         if not val.is_finite:
             raise NonFiniteLossError(epoch, "validation")
         row: Row = {
@@ -209,8 +215,8 @@ class Trainer:
             raise NonFiniteLossError(epoch, "training")
         return reading, lr
 
-    def _finish(self) -> FitResult:
-        """Writes what stays of the run, and drops what was only needed to go on."""
+    def _finish(self, raise_if_stopped: Callable[[], None]) -> FitResult:
+        """Measures the test split and writes what stays of the run."""
         state, objective = self.state, self.recipe.objective
         assert state.last_predictions is not None
         self.folder.write_predictions(
@@ -228,27 +234,28 @@ class Trainer:
             self.folder.best_checkpoint,
         )
         chosen = state.best["row"] if objective.epoch == "best" else state.rows[-1]
-        test = self._test(state.best["model"] if objective.epoch == "best" else None)
-        seconds = state.seconds
-        self.folder.last_checkpoint.unlink(missing_ok=True)
+        weights = state.best["model"] if objective.epoch == "best" else None
+        test = self._test(weights, raise_if_stopped)
         num_images = len(state.rows) * len(self.train_batches) * self.config.batch_size
         return FitResult(
             objective=chosen[objective.metric],
             best=state.best["row"],
             last=state.rows[-1],
             test=test,
-            seconds=seconds,
+            seconds=state.seconds,
             images_per_s=num_images / sum(row["seconds"] for row in state.rows),
         )
 
-    def _test(self, weights: dict[str, Any] | None) -> Row | None:
+    def _test(
+        self, weights: dict[str, Any] | None, raise_if_stopped: Callable[[], None]
+    ) -> Row | None:
         """The test split's only use, with the weights of the epoch that is judged."""
         if self.data.test is None:
             return None
         if weights is not None:
             self.model.load_state_dict(weights)
         batches = self._eval_batches(self.data.test)
-        reading, _ = evaluate(self.model, batches, self.device, self.precision)
+        reading, _ = evaluate(self.model, batches, self.device, self.precision, raise_if_stopped)
         return {"test_loss": reading.loss, "test_accuracy": reading.accuracy}
 
     def _eval_batches(self, split: Split) -> EvalBatches:

@@ -84,13 +84,15 @@ class Meter:
 
     def _has_arrived(self) -> bool:
         if self._arrival is None:
-            return True  # The host's own memory is there at once.
+            return True  # It was copied before _start_copy returned.
         return bool(self._arrival.query())  # type: ignore[no-untyped-call]
 
     def _start_copy(self) -> None:
-        self._host.copy_(self._sums, non_blocking=True)
+        is_cuda = self._sums.device.type == "cuda"
+        # Only where an event tells when it has arrived.
+        self._host.copy_(self._sums, non_blocking=is_cuda)
         self._num_images_copied = self._num_images
-        if self._sums.device.type == "cuda":
+        if is_cuda:
             self._arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._arrival.record()
 

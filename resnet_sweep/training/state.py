@@ -111,8 +111,14 @@ class RunState:
             )
         if faults:
             raise ConfigError(faults)
-        model.load_state_dict(checkpoint.model)
-        optimizer.load_state_dict(checkpoint.optimizer)
+        try:
+            model.load_state_dict(checkpoint.model)
+            optimizer.load_state_dict(checkpoint.optimizer)
+        except (RuntimeError, ValueError) as error:
+            # The same settings, so the network's own code has changed since.
+            rule = f"does not fit the network any more: {' '.join(str(error).split())[:200]}"
+            fix = "type trainer.resume=never to start anew"
+            raise ConfigError([Fault("trainer.resume", path, rule, fix=fix)]) from error
         self.rows, self.best = checkpoint.rows, checkpoint.best
         self._seconds_before = checkpoint.seconds
         # Rows of epochs after the checkpoint belong to the lost attempt.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -72,8 +72,16 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Tensor]],
     device: torch.device,
     precision: str,
+    raise_if_stopped: Callable[[], None],
 ) -> tuple[Reading, Tensor]:
     """One pass over a split without gradients.
+
+    Args:
+        model: On ``device``; its mode is put back.
+        batches: Images [B, C, H, W] float32 and labels [B] int64, on ``device``.
+        device: Where it computes.
+        precision: "bf16" or "fp32".
+        raise_if_stopped: Called before every batch; raises to end the pass.
 
     Returns:
         Plain cross entropy and accuracy, and the predicted classes [n] (int64, on the host).
@@ -83,6 +91,7 @@ def evaluate(
     meter = Meter(device, every_s=float("inf"))
     predictions = []
     for images, labels in batches:
+        raise_if_stopped()
         logits = forward(model, images, precision)
         meter.update(F.cross_entropy(logits, labels), logits, labels)
         predictions.append(logits.argmax(dim=1))

@@ -30,11 +30,11 @@ class NoEvents:
 class TensorBoardEvents:
     """Writes one scalar for each metric and epoch."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, first_epoch: int) -> None:
         # Imported here: it costs a second and is an optional package.
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=first_epoch)
 
     def write(self, epoch: int, row: Mapping[str, float]) -> None:
         """Writes the epoch's metrics under their names in metrics.csv."""
@@ -47,6 +47,11 @@ class TensorBoardEvents:
         self._writer.close()
 
 
-def open_writer(folder: Path | None) -> EventWriter:
-    """A writer into ``folder``, or one that does nothing for None."""
-    return NoEvents() if folder is None else TensorBoardEvents(folder)
+def open_writer(folder: Path | None, first_epoch: int) -> EventWriter:
+    """A writer into ``folder``, or one that does nothing for None.
+
+    Args:
+        folder: Where the files go.
+        first_epoch: What an earlier attempt wrote from this epoch on is not shown.
+    """
+    return NoEvents() if folder is None else TensorBoardEvents(folder, first_epoch)

@@ -46,7 +46,7 @@ FAILED = {
     "state": "FAIL",
     "objective": None,
     "seconds": 1.0,
-    "error": {"kind": "non_finite", "message": "the loss\nis NaN", "type": "E", "traceback": ""},
+    "error": {"kind": "non_finite", "message": "the loss\nis bad", "type": "E", "traceback": ""},
 }
 
 
@@ -86,9 +86,24 @@ def test_metrics_errors_and_folders_are_those_of_the_trials(sweep):
         0.79,
         0.2,
     ]
-    assert table.loc[0, "error"] == "non_finite: the loss"
+    assert table.loc[0, "error"] == "non_finite: the loss is bad"
     assert table.loc[10, "folder"] == "trials/10"
     assert table.loc[1, "seed"] == 7
+
+
+def test_what_has_no_result_at_the_end_is_lost(sweep):
+    table = load_sweep(sweep, is_over=True).set_index("trial")
+    assert table.loc[2, "state"] == "FAIL"
+    assert table.loc[2, "error"].startswith("lost: ")
+
+
+def test_single_runs_below_the_folder_are_no_trials(sweep):
+    run = sweep / "runs" / "one" / ".hydra"
+    run.mkdir(parents=True)
+    (run / "overrides.yaml").write_text("[]")
+    (run / "config.yaml").write_text("{}")
+    (run / "hydra.yaml").write_text(json.dumps({"hydra": {"mode": "RUN", "job": {"num": "???"}}}))
+    assert len(load_sweep(sweep)) == 4
 
 
 def test_a_loss_is_best_when_it_is_smallest(tmp_path):

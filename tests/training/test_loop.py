@@ -24,7 +24,6 @@ from resnet_sweep.training.folder import RunFolder
 from resnet_sweep.training.loop import FitResult, Trainer
 from resnet_sweep.training.reporter import NoReporter
 
-CPU = torch.device("cpu")
 MEASURED = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"]
 
 
@@ -73,6 +72,7 @@ def trainer_of(
     config = TrainerConfig(epochs=4, batch_size=20, checkpoint_every_s=0, seed=3)
     config = dataclasses.replace(config, **changes)
     recipe = Recipe(SgdConfig(lr=lr), ConstantConfig(), config, objective or ObjectiveConfig())
+    device = torch.device(config.device if config.device != "auto" else "cpu")
     torch.manual_seed(config.seed)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 5, stride=4),
@@ -88,7 +88,7 @@ def trainer_of(
         recipe=recipe,
         augment=augment or AugmentConfig(random_crop=2),
         folder=RunFolder(path),
-        device=CPU,
+        device=device,
         precision="fp32",
         settings={"trainer": dataclasses.asdict(config), "optimizer": {"lr": lr}},
     )
@@ -105,8 +105,10 @@ def metrics_of(path: Path) -> pd.DataFrame:
 def test_it_learns_and_leaves_its_files(data, tmp_path):
     result = fit(trainer_of(data, tmp_path))
     assert result.objective > 0.6
+    # The checkpoint goes when the caller has written the result.
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "best.pt",
+        "last.pt",
         "metrics.csv",
         "predictions.npz",
     ]
@@ -178,7 +180,6 @@ def test_a_run_goes_on_to_the_same_numbers_bit_for_bit(data, tmp_path):
         np.load(broken / "predictions.npz") as second,
     ):
         assert all((first[key] == second[key]).all() for key in first)
-    assert not (broken / "last.pt").exists()
 
 
 def test_resume_never_starts_anew(data, tmp_path):
@@ -198,6 +199,44 @@ def test_a_checkpoint_of_another_configuration_is_refused(data, tmp_path):
     assert [fault.key for fault in error.value.faults] == ["optimizer.lr"]
 
 
+def test_a_network_that_has_changed_since_is_refused(data, tmp_path):
+    with pytest.raises(LookupError):
+        trainer_of(data, tmp_path).fit(Listener(raise_after=3), never_stops)
+    trainer = trainer_of(data, tmp_path)
+    trainer.model.append(nn.Linear(10, 10))
+    with pytest.raises(ConfigError, match=r"does not fit the network any more.*resume=never"):
+        fit(trainer)
+
+
+def test_images_that_have_changed_since_are_refused(data, tmp_path):
+    with pytest.raises(LookupError):
+        trainer_of(data, tmp_path).fit(Listener(raise_after=3), never_stops)
+    with pytest.raises(ConfigError, match="the images have changed"):
+        fit(trainer_of(dataclasses.replace(data, content="other"), tmp_path))
+
+
+def test_a_fresh_start_leaves_nothing_of_an_earlier_run(data, tmp_path):
+    fit(trainer_of(data, tmp_path, tensorboard=True))
+    with pytest.raises(NonFiniteLossError):
+        fit(trainer_of(data, tmp_path, lr=1e30, resume="never"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_validation_can_be_stopped(data, tmp_path):
+    trainer = trainer_of(data, tmp_path)
+    num_asked = 0
+
+    def stop_in_the_first_validation() -> None:
+        nonlocal num_asked
+        num_asked += 1
+        if num_asked > len(trainer.train_batches):
+            raise Stopped(15)
+
+    with pytest.raises(Stopped):
+        trainer.fit(NoReporter(), stop_in_the_first_validation)
+    assert not (tmp_path / "metrics.csv").exists()
+
+
 def test_checkpoints_are_no_more_often_than_asked(data, tmp_path):
     with pytest.raises(LookupError):
         trainer_of(data, tmp_path, checkpoint_every_s=3600).fit(
@@ -212,7 +251,7 @@ def test_a_stop_saves_the_last_finished_epoch_whatever_the_interval(data, tmp_pa
     def stop_in_the_third_epoch() -> None:
         nonlocal num_steps
         num_steps += 1
-        if num_steps == 25:
+        if num_steps == 27:
             raise Stopped(15)
 
     trainer = trainer_of(data, tmp_path, checkpoint_every_s=3600)
@@ -285,6 +324,25 @@ def test_tensorboard_files_hold_the_metrics(data, tmp_path):
     assert sorted(events.Tags()["scalars"]) == sorted(set(table) - {"epoch"})
     values = [event.value for event in events.Scalars("val_accuracy")]
     assert values == pytest.approx(table["val_accuracy"].tolist())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_learns_is_read_while_it_runs_and_goes_on(data, tmp_path):
+    torch.use_deterministic_algorithms(False)
+    gpu: dict[str, Any] = {"device": "cuda:0", "readback_every_s": 0}
+    whole = fit(trainer_of(data, tmp_path / "whole", **gpu))
+    assert whole.objective > 0.6
+    with pytest.raises(LookupError):
+        trainer_of(data, tmp_path / "broken", **gpu).fit(Listener(raise_after=3), never_stops)
+    result = fit(trainer_of(data, tmp_path / "broken", **gpu))
+    assert result.last["val_loss"] == pytest.approx(whole.last["val_loss"], rel=0.05)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpus_loss_that_is_not_finite_is_noticed(data, tmp_path):
+    torch.use_deterministic_algorithms(False)
+    with pytest.raises(NonFiniteLossError):
+        fit(trainer_of(data, tmp_path, lr=1e30, device="cuda:0", readback_every_s=0))
 
 
 def test_json_of_a_result_is_what_the_loop_gave(data, tmp_path):

@@ -78,7 +78,7 @@ def test_evaluate_measures_without_touching_the_network(network):
     network.train()
     before = copy.deepcopy(network.state_dict())
     batches = [batch(0), batch(1)]
-    reading, predictions = evaluate(network, batches, CPU, "fp32")
+    reading, predictions = evaluate(network, batches, CPU, "fp32", lambda: None)
     assert network.training
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
     network.eval()

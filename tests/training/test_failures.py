@@ -1,0 +1,39 @@
+import pickle
+import signal
+
+import pytest
+
+from resnet_sweep.faults import ConfigError, DataError, Fault
+from resnet_sweep.training.failures import NonFiniteLossError, RunError, Stopped, failure_kind
+
+FAULT = Fault("a", 1, "is odd")
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (NonFiniteLossError(3, "training"), "non_finite"),
+        (RunError("whatever"), "failed"),
+        (Stopped(signal.SIGTERM), "interrupted"),
+        (KeyboardInterrupt(), "interrupted"),
+        (ConfigError([FAULT]), "config"),
+        (DataError([FAULT]), "data"),
+        (OutOfMemoryError("CUDA"), "out_of_memory"),
+        (MemoryError(), "out_of_memory"),
+        (KeyError("x"), "exception"),
+    ],
+)
+def test_every_way_to_end_has_a_name(error, kind):
+    assert failure_kind(error) == kind
+
+
+@pytest.mark.parametrize("error", [NonFiniteLossError(3, "validation"), Stopped(signal.SIGINT)])
+def test_they_cross_processes_whole(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
