@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import NoReturn
@@ -15,7 +16,7 @@ from resnet_sweep.config import register_schema
 from resnet_sweep.faults import UserError
 from resnet_sweep.models.allow import take_allow
 from resnet_sweep.models.config import allowed_modules
-from resnet_sweep.outcome import ExitCode, Typed, Verdict, tell
+from resnet_sweep.outcome import ExitCode, Typed, Verdict, leave_quietly, tell
 from resnet_sweep.paths import config_dir
 from resnet_sweep.training.failures import Stopped
 
@@ -31,6 +32,8 @@ def main() -> NoReturn:
     wants_tracebacks = os.environ.get(_RAISE_VARIABLE) == "1"
     os.environ[_RAISE_VARIABLE] = "1"
     Typed.arguments = tuple(sys.argv[1:])
+    # A closed pipe (`| head`) must not fill the terminal with what could not be written.
+    logging.raiseExceptions = False
     try:
         sys.argv[1:] = take_allow(sys.argv[1:])
         register_schema()
@@ -48,22 +51,29 @@ def main() -> NoReturn:
         sys.exit(128 + stop.signum)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        pass  # See leave_quietly.
     except Exception as error:
         sys.exit(_exit_code(error, wants_tracebacks))
+    finally:
+        leave_quietly()
     sys.exit(Verdict.exit_code or ExitCode.ALL_ENDED)
 
 
 def _exit_code(error: Exception, wants_tracebacks: bool) -> int:
     """The exit code for an error that passed through Hydra; tells it if nobody has yet."""
+    if wants_tracebacks:
+        raise error
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
-        if wants_tracebacks:
-            raise error
         tell(error)
         return ExitCode.BAD_CONFIG
-    if Verdict.exit_code is None:
-        raise error
-    # A run failed: it is in the log already, and a sweep has counted it.
-    return Verdict.exit_code
+    # Of a run it is in the log, traceback and all; of a launcher this is all there is.
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    if Verdict.exit_code is not None:
+        return Verdict.exit_code
+    # Nothing has begun: sweepers and launchers refuse what they were told in words of their own.
+    print(f"{_RAISE_VARIABLE}=1 shows where this comes from", file=sys.stderr)
+    return ExitCode.BAD_CONFIG
 
 
 if __name__ == "__main__":

@@ -54,26 +54,32 @@ def run_trial(cfg: DictConfig) -> float:
         Exception: Whatever else went wrong, after it is in train.log and result.json.
     """
     from resnet_sweep.training.folder import RunFolder
+
+    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    try:
+        with folder.claimed():
+            return _run(cfg, folder)
+    except UserError as error:
+        # The folder is another process's: nothing of ours is written there.
+        return _refused(error)
+
+
+def _run(cfg: DictConfig, folder: RunFolder) -> float:
+    """One run, and what becomes of it, in a folder of its own."""
     from resnet_sweep.training.signals import StopSignals
 
-    hydra = HydraConfig.get()
-    folder = RunFolder(Path(hydra.runtime.output_dir))
     started = time.monotonic()
     # A result of an earlier attempt must not outlive the start of this one.
     folder.result_json.unlink(missing_ok=True)
     config: Config | None = None
     signals = StopSignals()
     try:
-        config = with_absolute_paths(to_config(cfg), Path(hydra.runtime.cwd))
+        config = with_absolute_paths(to_config(cfg), Path(HydraConfig.get().runtime.cwd))
         result = _train(config, folder, signals)
     except BaseException as error:
         _record_failure(error, folder, config, time.monotonic() - started)
         if isinstance(error, UserError | RunError):
-            log.error("%s", error)
-            _set_verdict(
-                ExitCode.BAD_CONFIG if isinstance(error, UserError) else ExitCode.NOTHING_COMPLETED
-            )
-            return math.nan
+            return _refused(error)
         _tell_unexpected(error, folder)
         raise
     _log_result(result, config, folder)
@@ -81,6 +87,14 @@ def run_trial(cfg: DictConfig) -> float:
     # A signal that came too late for this run still ends the sweep.
     signals.raise_if_stopped()
     return result.objective
+
+
+def _refused(error: UserError | RunError) -> float:
+    """Tells why there is no objective; NaN is none for every sweeper."""
+    log.error("%s", error)
+    is_user = isinstance(error, UserError)
+    _set_verdict(ExitCode.BAD_CONFIG if is_user else ExitCode.NOTHING_COMPLETED)
+    return math.nan
 
 
 def _train(config: Config, folder: RunFolder, signals: StopSignals) -> FitResult:

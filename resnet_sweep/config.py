@@ -27,6 +27,7 @@ from resnet_sweep.training.config import (
     check_optimizer,
     check_scheduler,
     check_trainer,
+    direction_of,
 )
 
 # Hydra's help hides groups below hydra/, and these are none that a user chooses from.
@@ -58,6 +59,7 @@ def register_schema() -> None:
             # Every node's class has a name field whose default is the choice's own name.
             name = node().name
             store.store(group=f"{SCHEMA_GROUP}/{group}", name=name, node=node, replace=True)
+    OmegaConf.register_resolver("direction_of", direction_of, replace=True)
     # Two runs that start in the same second need two folders.
     OmegaConf.register_resolver(
         "run_id", lambda: secrets.token_hex(3), use_cache=True, replace=True

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -84,8 +85,10 @@ class TableLast(Callback):
         except Exception:
             log.exception("the table of %s could not be made", folder)
             raise SystemExit(1) from None
+        if table.empty:
+            return  # Whatever stopped the sweep before its first trial is for main to tell.
         num_complete = int((table["state"] == "COMPLETE").sum())
-        if num_complete == len(table) > 0:
+        if num_complete == len(table):
             Verdict.exit_code = ExitCode.ALL_ENDED
         else:
             Verdict.exit_code = ExitCode.SOME_FAILED if num_complete else ExitCode.NOTHING_COMPLETED
@@ -127,15 +130,17 @@ def _trials(config: DictConfig) -> Iterator[DictConfig]:
     and the lower end of every interval, and then each other value and end one at a time.
 
     Raises:
-        ConfigError: The basic sweeper is to run an interval, which has no list of trials.
+        ConfigError: The basic sweeper is to run an interval, which has no list of trials; an
+            interval is empty; there is no trial to run.
     """
     loader = GlobalHydra.instance().config_loader()
     is_basic = str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
     params = config.hydra.sweeper.get("params") or {}
     lines = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(lines)
-    if is_basic:
-        _refuse_intervals(overrides)
+    faults = _interval_faults(overrides, is_basic) + _budget_faults(config)
+    if faults:
+        raise ConfigError(faults)
     choices = [_choices(override) for override in overrides]
     jobs: Iterable[tuple[str, ...]]
     jobs = itertools.product(*choices) if is_basic else _one_at_a_time(choices)
@@ -164,16 +169,30 @@ def _one_at_a_time(choices: list[list[str]]) -> Iterator[tuple[str, ...]]:
             yield (*first[:i], value, *first[i + 1 :])
 
 
-def _refuse_intervals(overrides: Iterable[Override]) -> None:
-    faults = [
-        Fault(
-            override.get_key_element(),
-            str(override.input_line).partition("=")[2],
-            "is no list, and hydra/sweeper=basic runs lists only",
-            fix="type values with commas between them, or hydra/sweeper=optuna",
-        )
-        for override in overrides
-        if override.is_sweep_override() and not override.is_discrete_sweep()
-    ]
-    if faults:
-        raise ConfigError(faults)
+def _interval_faults(overrides: Iterable[Override], is_basic: bool) -> list[Fault]:
+    faults = []
+    for override in overrides:
+        if not override.is_sweep_override() or override.is_discrete_sweep():
+            continue
+        key, typed = override.get_key_element(), str(override.input_line).partition("=")[2]
+        interval = override.value()
+        if is_basic:
+            rule = "is no list, and hydra/sweeper=basic runs lists only"
+            fix = "type values with commas between them, or hydra/sweeper=optuna"
+            faults.append(Fault(key, typed, rule, fix=fix))
+        elif isinstance(interval, IntervalSweep) and not _number(interval.start) < _number(
+            interval.end
+        ):
+            faults.append(Fault(key, typed, "must go from the smaller number to the larger"))
+    return faults
+
+
+def _number(end: float | None) -> float:
+    return math.nan if end is None else end
+
+
+def _budget_faults(config: DictConfig) -> list[Fault]:
+    num_trials = config.hydra.sweeper.get("n_trials", 1)
+    if isinstance(num_trials, int) and num_trials >= 1:
+        return []
+    return [Fault("hydra.sweeper.n_trials", num_trials, "must be a whole number from 1 on")]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import IntEnum
 
+from hydra.errors import OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
+
+_QUOTES = (
+    "Values with spaces, commas, brackets, = or ~ need quotes of their own: "
+    "\"data.root='my cats (1)'\""
+)
 
 
 class ExitCode(IntEnum):
@@ -35,6 +42,17 @@ class Typed:
 def tell(error: Exception) -> None:
     """Prints an error that the user can mend, without a traceback."""
     print(error, file=sys.stderr)
+    if isinstance(error, OverrideParseException):
+        print(_QUOTES, file=sys.stderr)
     # Hydra's message says which override failed, OmegaConf's says why.
     if isinstance(error.__cause__, OmegaConfBaseException):
         print(error.__cause__, file=sys.stderr)
+
+
+def leave_quietly() -> None:
+    """Lets the process end without a traceback when nobody reads its output any more."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from resnet_sweep.faults import ConfigError, Fault, UserError
 from resnet_sweep.models.allow import take_allow
+from resnet_sweep.outcome import ExitCode, leave_quietly
 
 if TYPE_CHECKING:
     from resnet_sweep.config import Config
@@ -25,7 +26,6 @@ Nothing is trained, and no images are needed.
   --allow MODULE    model._target_ may name networks in MODULE; may be repeated
   -h, --help        this text
 """
-_EXIT_USER_ERROR = 2
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,10 +44,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         folder, overrides = _take_config_dir(take_allow(arguments))
         print(table_of(overrides, folder))
+    except BrokenPipeError:
+        pass  # See leave_quietly.
     except UserError as error:
         print(error, file=sys.stderr)
-        return _EXIT_USER_ERROR
-    return 0
+        return ExitCode.BAD_CONFIG
+    finally:
+        leave_quietly()
+    return ExitCode.ALL_ENDED
 
 
 def table_of(overrides: list[str], folder: str | None = None) -> str:

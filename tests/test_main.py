@@ -79,6 +79,19 @@ def test_a_pipe_gets_plain_lines_one_an_epoch(command: Command, tmp_path):
         (["-m", "model=resnet50,resnet51"], ["model/resnet51"]),
         (["--allow"], ["--allow", "must be the dotted name of a module"]),
         (["--nonsense"], ["--nonsense"]),
+        (["data.root=~/cats"], ["data.root='my cats (1)'"]),
+        (["data=null"], ["Config group override"]),
+        (["hydra.run.dir=/dev/null"], ["/dev/null"]),
+        (["trainer.threads=100000000"], ["trainer.threads=100000000: must be at most"]),
+        (["data.augment.random_crop=32"], ["random_crop=32: must be less than 32"]),
+        (
+            ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=0"],
+            ["n_trials=0: must be a whole"],
+        ),
+        (
+            ["-m", "hydra/sweeper=optuna", "optimizer.lr=interval(1e-1,1e-4)"],
+            ["must go from the smaller number to the larger"],
+        ),
         (
             ["model.num_classes=2", "optimizer.lr=-1"],
             ["(2 faults)", "model.num_classes=2: is less than the 10 classes", "lr=-1.0"],
@@ -291,7 +304,10 @@ def test_a_killed_run_goes_on_to_the_same_numbers_bit_for_bit(
     assert_same_run(unbroken, tmp_path / "run")
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_stopped_run_says_how_to_go_on_and_does(
     command: Command, unbroken: Path, tmp_path, start, signum, code
 ):
@@ -356,6 +372,44 @@ def test_an_unfinished_run_of_other_settings_is_refused_untouched(
     assert (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text() == before
 
 
+def test_a_folder_that_is_in_use_is_refused(command: Command, tmp_path, start):
+    patient = start(*EXACT, "hydra.run.dir=run")
+    done = command(*EXACT, "hydra.run.dir=run")
+    assert done.returncode == 2
+    assert "is in use by another process" in done.stdout
+    assert not (tmp_path / "run" / "result.json").exists()
+    patient.let_go()
+    assert patient.process.returncode == 0
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["state"] == "COMPLETE"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "resnet_sweep", "--help"],
+        ["-m", "resnet_sweep.summary", "model=resnet18"],
+        pytest.param(["-m", "resnet_sweep", *SMALL], marks=pytest.mark.slow),
+    ],
+    ids=["help", "summary", "run"],
+)
+def test_a_closed_pipe_is_no_error(tmp_path, arguments):
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=120) == 0, said
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
+
+
 def test_a_network_that_crashes_leaves_a_traceback_in_the_log(command: Command, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from torch import nn\n"
@@ -377,6 +431,7 @@ def test_a_network_that_crashes_leaves_a_traceback_in_the_log(command: Command, 
     assert "in forward" in error["traceback"]
 
 
+@pytest.mark.slow
 def test_paths_mean_the_same_wherever_hydra_changes_to(command: Command, tmp_path):
     for name in ("a", "b"):
         (tmp_path / "images" / name).mkdir(parents=True)

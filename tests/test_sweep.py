@@ -17,7 +17,7 @@ def only_sweep(path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
 def test_every_combination_runs_once_and_the_table_has_a_row_each(
     command: Command, tmp_path, launcher
 ):
@@ -107,6 +107,7 @@ def test_data_that_cannot_be_used_are_told_in_the_table(command: Command, tmp_pa
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_crashed_trial_gives_its_memory_back(command: Command, tmp_path):
     (tmp_path / "mine.py").write_text(
         "import gc\n"
@@ -136,6 +137,7 @@ def test_a_crashed_trial_gives_its_memory_back(command: Command, tmp_path):
     ] * 3
 
 
+@pytest.mark.slow
 def test_nothing_completed_is_told_by_the_exit_code(command: Command):
     assert command("-m", *SMALL, "optimizer.lr=1e37,1e38").returncode == 4
 
@@ -159,6 +161,33 @@ def test_the_stock_optuna_sweeper_draws_from_an_interval(command: Command, tmp_p
     assert f"best_value: {table['objective'].max()}" in best
 
 
+@pytest.mark.slow
+def test_optuna_looks_for_the_smallest_loss(command: Command, tmp_path):
+    done = command(
+        "-m",
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=3",
+        "objective.metric=val_loss",
+        "optimizer.lr=interval(1e-4,1e-2)",
+        *SMALL,
+        "trainer.epochs=1",
+    )
+    assert done.returncode == 0, done.stderr
+    folder = only_sweep(tmp_path)
+    losses = pd.read_csv(folder / "results.csv")["objective"]
+    assert losses.is_monotonic_increasing
+    assert f"best_value: {losses.min()}" in (folder / "optimization_results.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_what_a_launcher_refuses_is_told(command: Command):
+    done = command("-m", *SMALL, "hydra/launcher=joblib", "hydra.launcher.n_jobs=0")
+    assert done.returncode == 2
+    assert "n_jobs" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
 def test_two_sweeps_that_start_together_get_two_folders(tmp_path):
     arguments = [sys.executable, "-m", "resnet_sweep", "-m", *SMALL, "trainer.epochs=1"]
     processes = [

@@ -10,6 +10,8 @@ from resnet_sweep.faults import Fault, in_range, one_of
 
 RESIZE = ("crop", "stretch")
 ON_CORRUPT = ("error", "skip")
+# Pixels; a typing mistake more likely than a picture.
+MAX_IMAGE_SIZE = 8192
 CACHE_VARIABLE = "RESNET_SWEEP_CACHE"
 
 
@@ -122,7 +124,7 @@ def cache_dir(config: DataConfig) -> Path:
 
 def check_data(config: DataConfig) -> list[Fault]:
     """Everything that is wrong with the data group by itself, without reading an image."""
-    faults = in_range("data.image_size", config.image_size, at_least=1)
+    faults = in_range("data.image_size", config.image_size, at_least=1, at_most=MAX_IMAGE_SIZE)
     if config.channels not in (1, 3):
         faults.append(Fault("data.channels", config.channels, "is not known", ("1", "3")))
     faults += one_of("data.resize", config.resize, RESIZE)
@@ -131,7 +133,9 @@ def check_data(config: DataConfig) -> list[Fault]:
     faults += in_range("data.num_test", config.num_test, at_least=0)
     faults += in_range("data.split_seed", config.split_seed, at_least=0)
     faults += one_of("data.on_corrupt", config.on_corrupt, ON_CORRUPT)
-    faults += in_range("data.augment.random_crop", config.augment.random_crop, at_least=0)
+    # A crop that may miss the image altogether would train on nothing.
+    crop, size = config.augment.random_crop, max(1, config.image_size)
+    faults += in_range("data.augment.random_crop", crop, at_least=0, below=size)
     area = config.augment.random_resized_crop
     faults += in_range("data.augment.random_resized_crop", area, above=0, at_most=1)
     if area is not None and config.augment.random_crop:
@@ -149,7 +153,7 @@ def check_data(config: DataConfig) -> list[Fault]:
 def _check_root(config: DataConfig) -> list[Fault]:
     faults: list[Fault] = []
     if isinstance(config, CatsDogsConfig | ImageFolderConfig):
-        if config.root is None:
+        if not config.root:
             faults.append(
                 Fault("data.root", None, "must be set", fix="type data.root=FOLDER of the images")
             )

@@ -52,7 +52,7 @@ def select(
     Raises:
         DataError: Fewer than two classes, or too few images.
     """
-    _check_classes(samples, classes)
+    _check_classes(samples, classes, str(getattr(config, "root", config.name)))
     keys = {i: _key(config.split_seed, sample.name) for i, sample in enumerate(samples)}
     pools = _Pools.of(samples, classes, keys, broken)
     faults: list[Fault] = []
@@ -183,7 +183,7 @@ def _take_val(
     return pools.take("num_val", None, faults, shares=shares)
 
 
-def _check_classes(samples: Sequence[Sample], classes: Sequence[str]) -> None:
+def _check_classes(samples: Sequence[Sample], classes: Sequence[str], root: str) -> None:
     counts = [0] * len(classes)
     for sample in samples:
         counts[sample.label] += 1
@@ -193,8 +193,8 @@ def _check_classes(samples: Sequence[Sample], classes: Sequence[str]) -> None:
             [
                 Fault(
                     "data.root",
-                    "the images found",
-                    f"must be of at least two classes, but the classes found are: {found}",
+                    root,
+                    f"must hold images of at least two classes, but the classes found are: {found}",
                     fix="give each class a folder of its own that holds images",
                 )
             ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import warnings
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
@@ -79,6 +80,9 @@ def read_tensors(path: Path) -> Any:
             # torch warns of pickles that it then refuses.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own words advise to load it unsafely.
+        raise ValueError("no file of torch.save, or one with more than tensors in it") from error
     except Exception as error:
         # Depending on its bytes torch raises nearly anything for what is no file of its own.
         reason = " ".join(str(error).split())[:200]

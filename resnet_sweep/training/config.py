@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -232,7 +233,8 @@ def check_trainer(config: TrainerConfig) -> list[Fault]:
     faults += in_range("trainer.grad_clip", config.grad_clip, above=0)
     faults += in_range("trainer.label_smoothing", config.label_smoothing, at_least=0, below=1)
     faults += in_range("trainer.seed", config.seed, at_least=0, below=2**63)
-    faults += in_range("trainer.threads", config.threads, at_least=1)
+    # More threads than cores wait for one another; far too many end the process.
+    faults += in_range("trainer.threads", config.threads, at_least=1, at_most=os.cpu_count())
     faults += one_of("trainer.resume", config.resume, RESUME)
     faults += in_range("trainer.checkpoint_every_s", config.checkpoint_every_s, at_least=0)
     faults += in_range("trainer.readback_every_s", config.readback_every_s, at_least=0)
@@ -246,6 +248,11 @@ def check_trainer(config: TrainerConfig) -> list[Fault]:
             )
         )
     return faults
+
+
+def direction_of(metric: str) -> str:
+    """Which way a metric is better: "maximize" or "minimize"."""
+    return "minimize" if metric.endswith("_loss") else "maximize"
 
 
 def check_objective(config: ObjectiveConfig) -> list[Fault]:

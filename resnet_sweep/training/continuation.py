@@ -34,7 +34,12 @@ def config_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[F
     """
     before, after = _flatten(old), _flatten(new)
     return [
-        Fault(key, after.get(key), f"the unfinished run has {key}={before.get(key)}")
+        Fault(
+            key,
+            after.get(key),
+            f"the unfinished run has {key}={before.get(key)}",
+            fix="type that to go on, choose another folder, or trainer.resume=never to start anew",
+        )
         for key in sorted(before.keys() | after.keys())
         if key not in FREE_KEYS and before.get(key) != after.get(key)
     ]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from resnet_sweep.faults import ConfigError, Fault
 
 
 @contextmanager
@@ -68,6 +71,27 @@ class RunFolder:
     def tensorboard(self) -> Path:
         """TensorBoard's event files."""
         return self.path / "tensorboard"
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keeps every other process out of the folder; the system lets it go on a crash.
+
+        Raises:
+            ConfigError: Another process has claimed it.
+        """
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            # Another OSError means a file system without locks, which must do without.
+            with suppress(OSError):
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    rule = "is in use by another process"
+                    fix = "choose another folder or wait until it ends"
+                    raise ConfigError([Fault("hydra.run.dir", self.path, rule, fix=fix)]) from None
+            yield
+        finally:
+            os.close(handle)
 
     def clear(self) -> None:
         """Removes what an earlier run left here, so that no file of it stands beside ours."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from resnet_sweep.training.schedules import lr_factor
 from resnet_sweep.training.state import Row, RunState
 from resnet_sweep.training.step import TrainStep, evaluate
 from resnet_sweep.training.tensorboard import EventWriter, open_writer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ class Trainer:
             ConfigError: The folder's checkpoint is of another configuration.
         """
         if self.config.resume == "never" or not self.folder.last_checkpoint.exists():
+            if self.folder.metrics_csv.exists():
+                log.info("no checkpoint to go on from, so it starts at epoch 1")
             self.folder.clear()
         else:
             self.state.resume(self.model, self.step.optimizer)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.training.checkpoint import Checkpoint, to_host
-from resnet_sweep.training.config import ObjectiveConfig
+from resnet_sweep.training.config import ObjectiveConfig, direction_of
 from resnet_sweep.training.continuation import config_differences
 from resnet_sweep.training.folder import RunFolder
 
@@ -127,6 +127,6 @@ class RunState:
 
     def _is_better(self, row: Row, than: Row) -> bool:
         metric = self._objective.metric
-        if metric.endswith("_loss"):
+        if direction_of(metric) == "minimize":
             return row[metric] < than[metric]
         return row[metric] > than[metric]
