@@ -105,15 +105,16 @@ def _folder_faults(folder: Path, config: Config) -> list[Fault]:
     if config.trainer.resume == "never":
         return []
     result, saved = folder / "result.json", folder / ".hydra" / "config.yaml"
-    if result.exists() and json.loads(result.read_text()).get("state") == "COMPLETE":
-        return [
-            Fault(
-                "hydra.run.dir",
-                folder,
-                "holds a finished run",
-                fix="choose another folder, or type trainer.resume=never to run it again",
-            )
-        ]
+    rule = ""
+    try:
+        if result.exists() and json.loads(result.read_text())["state"] == "COMPLETE":
+            rule = "holds a finished run"
+    except (OSError, ValueError, KeyError, TypeError):
+        # It may be somebody's only record of a run, so it is not written over.
+        rule = "holds a result.json that cannot be read"
+    if rule:
+        fix = "choose another folder, or type trainer.resume=never to run it again"
+        return [Fault("hydra.run.dir", folder, rule, fix=fix)]
     if (folder / "last.pt").exists() and saved.exists():
         old = OmegaConf.to_container(OmegaConf.load(saved), resolve=True)
         assert isinstance(old, dict)

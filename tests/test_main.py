@@ -357,6 +357,11 @@ def test_a_finished_run_is_not_overwritten_unless_asked(command: Command, tmp_pa
     assert done.returncode == 2
     assert "holds a finished run" in done.stderr
     assert (tmp_path / "run" / "metrics.csv").read_text() == before
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "result.json").write_text('{"state": "COMP')
+    torn = command(*SMALL, "hydra.run.dir=torn")
+    assert torn.returncode == 2
+    assert "holds a result.json that cannot be read" in torn.stderr
     assert command(*arguments, "trainer.resume=never").returncode == 0
     assert (tmp_path / "run" / "metrics.csv").read_text() != before
 
