@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.models.weights import read_tensors
@@ -32,6 +33,7 @@ class Checkpoint:
         model: The model's state dict.
         optimizer: The optimizer's state dict.
         rows: The rows of metrics.csv, one an epoch.
+        predictions: Predicted classes of the last finished epoch, [n] int64.
         best: Row, weights and predictions of the best epoch so far: "row", "model",
             "predictions" [n] int64.
         seconds: Wall time spent so far, over all attempts.
@@ -43,6 +45,7 @@ class Checkpoint:
     model: dict[str, Any]
     optimizer: dict[str, Any]
     rows: list[dict[str, float]]
+    predictions: Tensor
     best: dict[str, Any]
     seconds: float
 

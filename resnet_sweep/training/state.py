@@ -72,6 +72,7 @@ class RunState:
             model=weights,
             optimizer=to_host(optimizer.state_dict()),
             rows=list(self.rows),
+            predictions=predictions,
             best=self.best,
             seconds=self.seconds,
         )
@@ -90,14 +91,12 @@ class RunState:
             self._last_save_s = time.monotonic()
 
     def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Takes up the folder's checkpoint where there is one.
+        """Takes up the folder's checkpoint, which must be there.
 
         Raises:
             ConfigError: It cannot be read, or is of another configuration or other data.
         """
         path = self._folder.last_checkpoint
-        if not path.exists():
-            return
         checkpoint = Checkpoint.load(path)
         faults = config_differences(checkpoint.config, self._settings)
         if checkpoint.data != self._data and not faults:
@@ -120,6 +119,7 @@ class RunState:
             fix = "type trainer.resume=never to start anew"
             raise ConfigError([Fault("trainer.resume", path, rule, fix=fix)]) from error
         self.rows, self.best = checkpoint.rows, checkpoint.best
+        self.last_predictions = checkpoint.predictions
         self._seconds_before = checkpoint.seconds
         # Rows of epochs after the checkpoint belong to the lost attempt.
         self._folder.write_metrics(self.rows)

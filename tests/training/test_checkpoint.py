@@ -16,6 +16,7 @@ def checkpoint_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> Check
         model=to_host(network.state_dict()),
         optimizer=to_host(optimizer.state_dict()),
         rows=[{"epoch": 1, "val_accuracy": 0.5}, {"epoch": 2, "val_accuracy": 0.7}],
+        predictions=torch.tensor([0, 1]),
         best={"row": {"epoch": 2, "val_accuracy": 0.7}, "model": to_host(network.state_dict())},
         seconds=1.5,
     )

@@ -237,6 +237,25 @@ def test_validation_can_be_stopped(data, tmp_path):
     assert not (tmp_path / "metrics.csv").exists()
 
 
+def test_a_stop_in_the_test_split_is_gone_on_from(data, tmp_path):
+    expected = fit(trainer_of(data, tmp_path / "whole"))
+    trainer = trainer_of(data, tmp_path / "broken")
+
+    def stop_after_the_last_epoch() -> None:
+        if len(trainer.state.rows) == 4:
+            raise Stopped(15)
+
+    with pytest.raises(Stopped):
+        trainer.fit(NoReporter(), stop_after_the_last_epoch)
+    result = fit(trainer_of(data, tmp_path / "broken"))
+    assert (result.objective, result.test) == (expected.objective, expected.test)
+    with (
+        np.load(tmp_path / "whole" / "predictions.npz") as first,
+        np.load(tmp_path / "broken" / "predictions.npz") as second,
+    ):
+        assert all((first[key] == second[key]).all() for key in first)
+
+
 def test_checkpoints_are_no_more_often_than_asked(data, tmp_path):
     with pytest.raises(LookupError):
         trainer_of(data, tmp_path, checkpoint_every_s=3600).fit(
