@@ -43,9 +43,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.ways import WAYS, Block, WayProcess, num_cores
+from benchmarks.ways import WAYS, Block, WayProcess
 from resnet_sweep.config import Config, check_config
 from resnet_sweep.data import ImageData, open_data
+from resnet_sweep.data.build import num_cores
 from resnet_sweep.data.config import AugmentConfig, CatsDogsConfig
 from resnet_sweep.faults import UserError
 from resnet_sweep.training.config import ConstantConfig, SgdConfig, TrainerConfig

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import multiprocessing
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ from torchvision import transforms
 
 from resnet_sweep.config import Config
 from resnet_sweep.data import ImageData, open_data
+from resnet_sweep.data.build import num_cores
 from resnet_sweep.data.sources import build_source
 from resnet_sweep.models import build_model
 from resnet_sweep.training.config import Recipe
@@ -311,10 +311,3 @@ def synchronize(device: torch.device) -> None:
     """Waits until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

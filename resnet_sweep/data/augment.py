@@ -23,8 +23,13 @@ _ATTEMPTS = 10
 
 def generator_for(seed: int, epoch: int, purpose: str) -> torch.Generator:
     """A CPU generator of its own for one purpose in one epoch: resuming needs no saved state."""
+    return torch.Generator().manual_seed(seed_for(seed, epoch, purpose))
+
+
+def seed_for(seed: int, epoch: int, purpose: str) -> int:
+    """A seed of its own for one purpose in one epoch, from 0 to 2**63 - 1."""
     digest = hashlib.sha256(f"{seed}:{epoch}:{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def _decode_rows(
     broken: dict[int, str] = {}
     chunks = [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
     started_s = time.monotonic()
-    with quiet_pillow(), ThreadPoolExecutor(_num_threads()) as pool:
+    with quiet_pillow(), ThreadPoolExecutor(num_cores()) as pool:
         pending = {pool.submit(decode_chunk, chunk): len(chunk) for chunk in chunks}
         num_done = 0
         try:
@@ -195,7 +195,8 @@ def _log_progress(last_s: float, num_done: int, num_all: int) -> float:
     return now_s
 
 
-def _num_threads() -> int:
+def num_cores() -> int:
+    """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -142,4 +142,9 @@ def model_name(config: ModelConfig) -> str:
     """What a person calls the network: "ResNet-50", "Plain-18", or its dotted path."""
     if config._target_ is not None:
         return config._target_
-    return f"{'Plain' if config.plain else 'ResNet'}-{config.depth}"
+    return network_name(config.depth, config.plain)
+
+
+def network_name(depth: int, plain: bool) -> str:
+    """What a person calls one of our networks: "ResNet-50" or "Plain-18"."""
+    return f"{'Plain' if plain else 'ResNet'}-{depth}"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.models.blocks import BasicBlock, Bottleneck, Variant
-from resnet_sweep.models.config import MIN_IMAGE_SIZE, ModelConfig, check_model
+from resnet_sweep.models.config import MIN_IMAGE_SIZE, ModelConfig, check_model, network_name
 from resnet_sweep.models.probe import output_of
 from resnet_sweep.models.summary import layer_table
 
@@ -42,7 +42,7 @@ class ResNet(nn.Module):
     def __init__(self, depth: int, num_classes: int, in_channels: int, variant: Variant) -> None:
         super().__init__()
         block, (num2, num3, num4, num5) = _STAGES[depth]
-        self.name = f"{'Plain' if variant.plain else 'ResNet'}-{depth}"
+        self.name = network_name(depth, variant.plain)
         self.conv1 = nn.Conv2d(
             in_channels, _STEM_CHANNELS, 7, stride=2, padding=3, bias=variant.conv_bias
         )

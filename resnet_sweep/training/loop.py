@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from resnet_sweep.data.augment import seed_for
 from resnet_sweep.data.batches import EvalBatches, TrainBatches
 from resnet_sweep.data.config import AugmentConfig
 from resnet_sweep.data.dataset import ImageData, Split
@@ -139,7 +139,6 @@ class Trainer:
         writer = open_writer(events, first)
         try:
             self._run_epochs(reporter, view, writer, raise_if_stopped)
-            view.close()
             return self._finish(raise_if_stopped)
         except Stopped:
             self.state.save()
@@ -198,7 +197,7 @@ class Trainer:
     ) -> tuple[Reading, float]:
         """One pass over the training split; returns its means and the last learning rate."""
         # For dropout and its like; the batches have generators of their own.
-        torch.manual_seed(_epoch_seed(self.config.seed, epoch))
+        torch.manual_seed(seed_for(self.config.seed, epoch, "network"))
         self.model.train()
         meter = Meter(self.device, self.config.readback_every_s)
         num_steps = len(self.train_batches)
@@ -272,9 +271,3 @@ class Trainer:
             std=self.data.std,
             channels_last=self.config.channels_last,
         )
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    """A seed of its own for every epoch, so that a resumed run needs no generator's state."""
-    digest = hashlib.sha256(f"epoch:{seed}:{epoch}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1

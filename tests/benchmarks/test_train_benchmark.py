@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROOT
 from PIL import Image
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
