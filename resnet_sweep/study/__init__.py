@@ -1,0 +1,1 @@
+"""A study on disk: its folder, its storage and locks, its tickets and how they stand."""

@@ -1,0 +1,66 @@
+"""The files of a study: their names, and how a new folder is made that nobody else gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class StudyFolder:
+    """The folder of one study; the only place that names its files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    @property
+    def journal(self) -> Path:
+        """The study itself, unless a storage URL is given."""
+        return self.path / "study.journal"
+
+    @property
+    def conf(self) -> Path:
+        """The config sources, frozen at the study's first start."""
+        return self.path / "conf"
+
+    @property
+    def multirun_yaml(self) -> Path:
+        """The sweep's own composed configuration; names the storage and the study in it."""
+        return self.path / "multirun.yaml"
+
+    @property
+    def trials(self) -> Path:
+        """Where our own trials write, each below its number."""
+        return self.path / "trials"
+
+    @property
+    def workers(self) -> Path:
+        """A folder for each worker: its lock and what it prints."""
+        return self.path / "workers"
+
+    def worker_lock(self, worker: str) -> Path:
+        """Held by a worker as long as it lives."""
+        return self.workers / f"{worker}.lock"
+
+    @property
+    def events_log(self) -> Path:
+        """A line for each trial that starts or ends, in the order in which it happens."""
+        return self.path / "events.log"
+
+    @property
+    def sweep_lock(self) -> Path:
+        """Held by the sweep that works on the study."""
+        return self.path / "sweep.lock"
+
+    @property
+    def claim_lock(self) -> Path:
+        """Held while a worker takes its next trial."""
+        return self.path / "claim.lock"
+
+    @property
+    def results_csv(self) -> Path:
+        """A row a trial."""
+        return self.path / "results.csv"
+
+    @property
+    def optimization_results_yaml(self) -> Path:
+        """The best parameters and value, as hydra-optuna-sweeper writes them."""
+        return self.path / "optimization_results.yaml"

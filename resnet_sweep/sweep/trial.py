@@ -1,0 +1,58 @@
+"""The trial that this process is running, for whoever wants to tell it something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+
+class CurrentTrial:
+    """What a task may tell the sweep, and be told by it. This one, outside a sweep, does nothing.
+
+    Attributes:
+        number: The trial's number in its study; None outside a sweep.
+        previous_folders: Output folders of earlier attempts of this trial that were lost or
+            interrupted, newest first. A task that keeps checkpoints goes on from the newest
+            one that holds a checkpoint.
+    """
+
+    number: int | None = None
+    previous_folders: tuple[Path, ...] = ()
+
+    def report(self, value: float, step: int) -> None:
+        """Tells the pruner how the trial stands.
+
+        Args:
+            value: The objective's value so far; of a study with several objectives it is
+                not used.
+            step: Counted up by the task, an epoch for instance. A step that was reported
+                before is ignored, as in Optuna.
+
+        Raises:
+            optuna.TrialPruned: The pruner gives the trial up. Let it pass.
+        """
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Keeps a fact beside the trial: JSON-serialisable, shown by load_results."""
+
+
+_current: ContextVar[CurrentTrial | None] = ContextVar("resnet_sweep_current_trial", default=None)
+_OUTSIDE = CurrentTrial()
+
+
+def current_trial() -> CurrentTrial:
+    """The trial that runs in this process; outside a sweep one that does nothing."""
+    return _current.get() or _OUTSIDE
+
+
+@contextmanager
+def running(trial: CurrentTrial) -> Iterator[None]:
+    """While entered, ``trial`` is the current one."""
+    token = _current.set(trial)
+    try:
+        yield
+    finally:
+        _current.reset(token)
