@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.faults import Fault
+from resnet_sweep.files import replacing
 from resnet_sweep.models.weights import read_tensors
-from resnet_sweep.training.folder import replacing
+from resnet_sweep.training.failures import CheckpointError
 
 # Raised when what is stored changes its meaning.
 VERSION = 1
@@ -60,18 +61,18 @@ class Checkpoint:
         """Reads a checkpoint; nothing in it can run code (weights_only).
 
         Raises:
-            ConfigError: The file is no checkpoint of this version.
+            CheckpointError: The file is no checkpoint of this version.
         """
         fix = "delete it or type trainer.resume=never to start anew"
         try:
             state = read_tensors(path)
         except ValueError as error:
-            raise ConfigError(
+            raise CheckpointError(
                 [Fault("trainer.resume", path, f"cannot be read ({error})", fix=fix)]
             ) from error
         expected = {"version", *(field.name for field in dataclasses.fields(cls))}
         if not isinstance(state, dict) or state.keys() != expected or state["version"] != VERSION:
-            raise ConfigError(
+            raise CheckpointError(
                 [Fault("trainer.resume", path, f"is no checkpoint of version {VERSION}", fix=fix)]
             )
         del state["version"]

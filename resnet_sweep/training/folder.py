@@ -1,4 +1,4 @@
-"""The files of one run: their names, and how they are written whole or not at all."""
+"""The files of one run: their names, and how each is written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import fcntl
 import json
 import math
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,22 +16,7 @@ import numpy as np
 import pandas as pd
 
 from resnet_sweep.faults import ConfigError, Fault
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside ``path`` and moves it into place when all went well.
-
-    A reader sees the old file or the new one, never half of one, also when the process
-    is killed in between.
-    """
-    # Not tempfile's, which would make the file private to the user for good.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from resnet_sweep.files import replacing
 
 
 class RunFolder:
