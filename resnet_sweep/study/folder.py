@@ -51,6 +51,11 @@ class StudyFolder:
         return self.path / "sweep.lock"
 
     @property
+    def session(self) -> Path:
+        """Id of the newest sweep; workers of an older one end when they read it."""
+        return self.path / "session"
+
+    @property
     def claim_lock(self) -> Path:
         """Held while a worker takes its next trial."""
         return self.path / "claim.lock"

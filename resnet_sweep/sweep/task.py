@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import gc
+import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import TaskFunction
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from resnet_sweep.faults import Fault
+from resnet_sweep.faults import ConfigError, Fault
 
-Objective = float | Sequence[float] | Mapping[str, float] | None
+Objective = float | Sequence[float] | None
 
 
 class Task(Protocol):
@@ -39,3 +44,59 @@ class Task(Protocol):
 
     def close(self) -> None:
         """Called in the worker before it ends."""
+
+
+class FunctionTask:
+    """A plain Hydra task function, about which nothing else is known."""
+
+    free_keys: Collection[str] = ()
+
+    def __init__(self, function: TaskFunction) -> None:
+        self._function = function
+
+    def __call__(self, cfg: DictConfig) -> Objective:
+        """Calls the function."""
+        return cast(Objective, self._function(cfg))
+
+    def check(self, cfg: DictConfig) -> list[Fault]:
+        """Nothing is known to be wrong."""
+        return []
+
+    def failure_kind(self, error: BaseException) -> str:
+        """Tells a lack of memory from other exceptions."""
+        # By name, so that torch need not be loaded; torch.OutOfMemoryError is the GPU's.
+        if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+            return "out_of_memory"
+        return "exception"
+
+    def after_trial(self, failed: bool) -> None:
+        """Frees what a failed trial still holds, on a GPU as well."""
+        if failed:
+            gc.collect()
+            if "torch" in sys.modules:
+                sys.modules["torch"].cuda.empty_cache()
+
+    def discard(self, folder: Path) -> None:
+        """Knows of nothing that is large."""
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+def make_task(path: str | None, function: TaskFunction) -> Task:
+    """The task of an application.
+
+    Args:
+        path: Dotted path of its Task class, ``hydra.sweeper.task``; it must be among what
+            hydra.main's execution_whitelist allows.
+        function: Its task function, used where there is no path.
+
+    Raises:
+        ConfigError: The path cannot be used.
+    """
+    if path is None:
+        return FunctionTask(function)
+    try:
+        return cast(Task, instantiate({"_target_": path}))
+    except (InstantiationException, HydraException) as error:
+        raise ConfigError([Fault("hydra.sweeper.task", path, f"cannot be made: {error}")]) from error

@@ -1,0 +1,263 @@
+"""The queue of a study: which trial a worker runs next, exactly once each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from optuna import Study
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from resnet_sweep.study.folder import StudyFolder
+from resnet_sweep.study.locks import is_held
+from resnet_sweep.study.tickets import INTERRUPTED, LOST, Ledger
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a study has to do, and what is done about trials that do not end well.
+
+    Attributes:
+        planned: Values of the planned tickets, in order; what they leave open is drawn.
+        num_tickets: Planned and drawn tickets together.
+        num_configurations: Of a finite space: when so many have been tried the study ends.
+        retry: How often a ticket is tried again, by kind of failure.
+        max_failure_rate: Share of failed trials at which the study stops.
+        failure_window: So many trials have ended before that share is looked at.
+        close_slot_after: So many failures at once in a row close a slot; None never.
+        num_workers: How many work on the study together.
+    """
+
+    planned: tuple[Mapping[str, Any], ...]
+    num_tickets: int
+    num_configurations: int | None = None
+    retry: Mapping[str, int] = field(default_factory=dict)
+    max_failure_rate: float = 1.0
+    failure_window: int = 1
+    close_slot_after: int | None = None
+    num_workers: int = 1
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that this worker is to run now.
+
+    Attributes:
+        trial: Running, with its sampler in place.
+        ticket: What it counts as.
+        planned: Values that are given; None for a ticket that is drawn.
+        previous: Numbers of its earlier attempts, newest first.
+    """
+
+    trial: Trial
+    ticket: int
+    planned: Mapping[str, Any] | None
+    previous: tuple[int, ...] = ()
+
+
+class Queue:
+    """A study as a queue that any number of workers take their trials from."""
+
+    def __init__(
+        self,
+        study: Study,
+        budget: Budget,
+        folder: StudyFolder,
+        lock: AbstractContextManager[Any],
+        sampler_for: Callable[[int], BaseSampler] | None = None,
+    ) -> None:
+        """Looks at a study.
+
+        Args:
+            study: Any storage.
+            budget: The same in all workers.
+            folder: Where the workers' locks are.
+            lock: Keeps the workers of a study apart; reusable.
+            sampler_for: Makes the sampler of the trial of a number; None keeps the study's.
+        """
+        self.study = study
+        self.budget = budget
+        self.ledger = Ledger(budget.retry, budget.close_slot_after)
+        self._folder = folder
+        self._lock = lock
+        self._sampler_for = sampler_for
+        # Every ticket before it has been begun.
+        self._first_free = 0
+
+    def refresh(self) -> None:
+        """Brings the ledger up to date."""
+        self.ledger.update(self.study.get_trials(deepcopy=False))
+
+    def claim(self, worker: str, slot: str) -> Claim | None:
+        """Takes the next trial.
+
+        Args:
+            worker: The asking worker's name, whose lock it holds.
+            slot: The slot it owns.
+
+        Returns:
+            None when nothing is left to do for this worker.
+        """
+        with self._lock:
+            self.refresh()
+            self._reap(lambda trial: not self._is_alive(trial))
+            if self.has_failed_too_often() or self.is_closed(worker, slot):
+                return None
+            for stranger in self.ledger.strangers:
+                claim = self._adopt(stranger, worker, slot)
+                if claim is not None:
+                    return claim
+            ticket = self._next_ticket()
+            return None if ticket is None else self._start(ticket, worker, slot)
+
+    def reap_own(self, worker: str) -> None:
+        """Gives up trials of an earlier life of this worker, which was started again."""
+        with self._lock:
+            self.refresh()
+            self._reap(lambda trial: trial.user_attrs.get("worker") == worker)
+
+    def reap(self, reason: str) -> None:
+        """Gives up running trials whose worker is dead, all for the same reason."""
+        with self._lock:
+            self.refresh()
+            self._reap(lambda trial: not self._is_alive(trial), reason)
+
+    def fail(self, number: int, kind: str, error: str, trace: str = "", seconds: float = 0) -> bool:
+        """Ends a running trial as failed; False when somebody else has ended it."""
+        trial = self.study.get_trials(deepcopy=False)[number]
+        storage, trial_id = self.study._storage, trial._trial_id
+        facts = {"failure": kind, "error": error, "traceback": trace, "seconds": seconds}
+        try:
+            for key, value in facts.items():
+                if value != "":
+                    storage.set_trial_user_attr(trial_id, key, value)
+            self.study.tell(number, state=TrialState.FAIL)
+        except (ValueError, RuntimeError):
+            # Told while we wrote: whoever was first is right.
+            if not self.study.get_trials(deepcopy=False)[number].state.is_finished():
+                raise
+            return False
+        return True
+
+    def num_open(self) -> int:
+        """Tickets that still need an attempt, running ones included."""
+        if self._is_used_up():
+            return len(self.ledger.running) + len(list(self.ledger.to_retry()))
+        return self.budget.num_tickets - sum(
+            ticket < self.budget.num_tickets and self.ledger.is_done(ticket)
+            for ticket in self.ledger.tickets
+        )
+
+    def has_failed_too_often(self) -> bool:
+        """Whether more trials have failed than max_failure_rate allows."""
+        counts = self.ledger.counts
+        num_ended = sum(counts.values())
+        if num_ended < self.budget.failure_window:
+            return False
+        return counts["FAIL"] / num_ended > self.budget.max_failure_rate
+
+    def is_closed(self, worker: str, slot: str) -> bool:
+        """Whether the slot has failed so often at once that it gets no more trials.
+
+        The last open slot is never closed: then the trials are to blame.
+        """
+        bad = self.ledger.bad_slots(worker.rpartition("-")[0])
+        return slot in bad and len(bad) < self.budget.num_workers
+
+    def _is_alive(self, trial: FrozenTrial) -> bool:
+        worker = trial.user_attrs.get("worker")
+        return worker is not None and is_held(self._folder.worker_lock(worker))
+
+    def _reap(self, is_dead: Callable[[FrozenTrial], bool], reason: str = LOST) -> None:
+        dead = [trial for trial in self.ledger.running.values() if is_dead(trial)]
+        message = {
+            LOST: "lost: its worker ended without a word",
+            INTERRUPTED: "interrupted: the sweep was stopped",
+        }[reason]
+        for trial in dead:
+            assert trial.datetime_start is not None
+            seconds = (datetime.now() - trial.datetime_start).total_seconds()
+            self.fail(trial.number, reason, message, seconds=seconds)
+        if dead:
+            self.refresh()
+
+    def _next_ticket(self) -> int | None:
+        again = next(iter(self.ledger.to_retry()), None)
+        if again is not None:
+            return again
+        if self._is_used_up():
+            return None
+        self._first_free = self._free_from(self._first_free)
+        return self._first_free if self._first_free < self.budget.num_tickets else None
+
+    def _free_from(self, ticket: int) -> int:
+        while ticket in self.ledger.tickets:
+            ticket += 1
+        return ticket
+
+    def _is_used_up(self) -> bool:
+        num = self.budget.num_configurations
+        return num is not None and self.ledger.num_tried() >= num
+
+    def _planned(self, ticket: int) -> Mapping[str, Any] | None:
+        return self.budget.planned[ticket] if ticket < len(self.budget.planned) else None
+
+    def _start(self, ticket: int, worker: str, slot: str) -> Claim:
+        found = self.ledger.tickets.get(ticket)
+        attempts = found.attempts if found else []
+        planned = self._planned(ticket)
+        fixed = dict(planned) if planned is not None else {}
+        attrs: dict[str, Any] = {
+            "ticket": ticket,
+            "attempt": len(attempts),
+            "worker": worker,
+            "slot": slot,
+        }
+        if attempts:
+            last = self.study.get_trials(deepcopy=False)[attempts[-1]]
+            attrs["retry_of"] = attempts[-1]
+            # The same trial once more: what was drawn is not drawn again.
+            fixed |= last.params
+            if "repeat_values" in last.user_attrs:
+                attrs["repeat_values"] = last.user_attrs["repeat_values"]
+        # Study.ask would first pop somebody else's ticket, and costs two writes.
+        trial_id = self.study._storage.create_new_trial(
+            self.study._study_id,
+            template_trial=create_trial(
+                state=TrialState.RUNNING,
+                system_attrs={"fixed_params": fixed},
+                user_attrs=attrs,
+            ),
+        )
+        return self._claimed(trial_id, ticket, tuple(reversed(attempts)))
+
+    def _adopt(self, stranger: FrozenTrial, worker: str, slot: str) -> Claim | None:
+        """Takes a trial that somebody has enqueued through Optuna, as a drawn ticket."""
+        ticket = self._free_from(max(self._first_free, len(self.budget.planned)))
+        if ticket >= self.budget.num_tickets:
+            return None
+        storage, trial_id = self.study._storage, stranger._trial_id
+        if not storage.set_trial_state_values(trial_id, TrialState.RUNNING):
+            return None
+        for key, value in (("ticket", ticket), ("attempt", 0), ("worker", worker), ("slot", slot)):
+            storage.set_trial_user_attr(trial_id, key, value)
+        return self._claimed(trial_id, ticket, ())
+
+    def _claimed(self, trial_id: int, ticket: int, previous: tuple[int, ...]) -> Claim:
+        number = self.study._storage.get_trial_number_from_id(trial_id)
+        if self._sampler_for is not None:
+            self.study.sampler = self._sampler_for(number)
+        trial = Trial(self.study, trial_id)
+        return Claim(trial, ticket, self._planned(ticket), previous)
+
+
+def log_event(folder: StudyFolder, number: int, worker: str, event: str) -> None:
+    """Adds a line to the study's log of events; lines of one write never mix."""
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    with folder.events_log.open("a") as stream:
+        stream.write(f"{now} {worker} trial {number} {event}\n")

@@ -1,0 +1,169 @@
+"""How the tickets of a study stand, derived from its trials and kept up as they grow."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+# A trial that ended like this is always taken up again: it was no fault of its own.
+INTERRUPTED = "interrupted"
+LOST = "lost"
+# Ends that say something about the trial, never about the slot that it ran on.
+_NOT_THE_SLOTS_FAULT = frozenset({INTERRUPTED, "config", "data", "non_finite", "timeout"})
+# A trial that fails sooner than this has failed "at once".
+AT_ONCE_S = 10.0
+
+
+def canonical(values: Mapping[str, Any]) -> str:
+    """A key under which two configurations are the same.
+
+    1 and 1.0 are, as they are to Optuna; true and 1, or "1" and 1, are not.
+    """
+    return json.dumps(
+        [[key, _plain(value)] for key, value in sorted(values.items())], separators=(",", ":")
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and float(value) == value:
+        return float(value)
+    return value
+
+
+@dataclass
+class Ticket:
+    """One planned or drawn trial, over all its attempts.
+
+    Attributes:
+        attempts: Numbers of its trials, oldest first.
+        state: Of the last attempt.
+        failure: Kind of the last attempt's failure, if it failed.
+        failures: How often it has failed, by kind.
+    """
+
+    attempts: list[int] = field(default_factory=list)
+    state: TrialState = TrialState.RUNNING
+    failure: str | None = None
+    failures: Counter[str] = field(default_factory=Counter)
+
+
+class Ledger:
+    """All tickets of a study; an update looks only at trials that it has not seen ended."""
+
+    def __init__(self, retry: Mapping[str, int], close_slot_after: int | None = None) -> None:
+        """Starts with no trial.
+
+        Args:
+            retry: How often a ticket is tried again, by kind of failure.
+            close_slot_after: So many failures at once in a row close a slot; None never.
+        """
+        self.tickets: dict[int, Ticket] = {}
+        self.running: dict[int, FrozenTrial] = {}
+        self.strangers: list[FrozenTrial] = []
+        # Configuration -> number of the trial that has finished it.
+        self.finished: dict[str, int] = {}
+        self.tried: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        self._retry = retry
+        self._close_after = close_slot_after
+        self._num_seen = 0
+        self._open: set[int] = set()
+        self._recent: dict[str, deque[int | None]] = {}
+
+    def update(self, trials: Sequence[FrozenTrial]) -> None:
+        """Takes in what has changed.
+
+        Args:
+            trials: All trials of the study, in the order of their numbers.
+        """
+        self.strangers = []
+        new = range(self._num_seen, len(trials))
+        for number in sorted(self._open) + list(new):
+            trial = trials[number]
+            if number >= self._num_seen:
+                self._open.add(number)
+            if trial.state == TrialState.WAITING and "ticket" not in trial.user_attrs:
+                # Somebody has put it there through Optuna.
+                self.strangers.append(trial)
+            elif "ticket" in trial.user_attrs:
+                self._take_in(trial)
+            if trial.state.is_finished():
+                self._open.discard(number)
+                self.running.pop(number, None)
+        self._num_seen = len(trials)
+
+    def _take_in(self, trial: FrozenTrial) -> None:
+        ticket = self.tickets.setdefault(int(trial.user_attrs["ticket"]), Ticket())
+        if trial.number not in ticket.attempts:
+            ticket.attempts.append(trial.number)
+        if ticket.attempts[-1] == trial.number:
+            ticket.state, ticket.failure = trial.state, trial.user_attrs.get("failure")
+        if not trial.state.is_finished():
+            self.running[trial.number] = trial
+            return
+        self.counts[trial.state.name] += 1
+        self.tried.add(canonical(trial.params))
+        if trial.state == TrialState.FAIL:
+            ticket.failures[str(trial.user_attrs.get("failure", "exception"))] += 1
+        else:
+            self.finished.setdefault(canonical(trial.params), trial.number)
+        self._remember(trial)
+
+    def _remember(self, trial: FrozenTrial) -> None:
+        """Keeps whether a slot's newest trials failed at once: the ticket, or None for no."""
+        if self._close_after is None or "duplicate_of" in trial.user_attrs:
+            return
+        # A new sweep begins with all its slots open; a worker's name begins with its sweep's.
+        session = str(trial.user_attrs.get("worker", "")).rpartition("-")[0]
+        key = f"{session}/{trial.user_attrs.get('slot')}"
+        failed_at_once = (
+            trial.state == TrialState.FAIL
+            and trial.user_attrs.get("failure") not in _NOT_THE_SLOTS_FAULT
+            and trial.user_attrs.get("seconds", 0.0) < AT_ONCE_S
+        )
+        recent = self._recent.setdefault(key, deque(maxlen=self._close_after))
+        recent.append(int(trial.user_attrs["ticket"]) if failed_at_once else None)
+
+    def bad_slots(self, session: str) -> dict[str, list[int]]:
+        """Slots whose newest trials all failed at once, with the tickets of these."""
+        return {
+            key.removeprefix(f"{session}/"): [ticket for ticket in recent if ticket is not None]
+            for key, recent in self._recent.items()
+            if key.startswith(f"{session}/")
+            and len(recent) == self._close_after
+            and None not in recent
+        }
+
+    def is_done(self, ticket: int) -> bool:
+        """Whether a ticket needs no further attempt."""
+        found = self.tickets.get(ticket)
+        if found is None or not found.state.is_finished():
+            return False
+        return found.state != TrialState.FAIL or not self.is_to_retry(ticket)
+
+    def is_to_retry(self, ticket: int) -> bool:
+        """Whether a ticket's last attempt failed in a way that is tried again."""
+        found = self.tickets[ticket]
+        if found.state != TrialState.FAIL:
+            return False
+        kind = found.failure or "exception"
+        if kind == INTERRUPTED:
+            return True
+        return found.failures[kind] <= self._retry.get(kind, 0)
+
+    def to_retry(self) -> Iterable[int]:
+        """Tickets that wait for another attempt."""
+        return (ticket for ticket in sorted(self.tickets) if self.is_to_retry(ticket))
+
+    def num_tried(self) -> int:
+        """Different configurations that have been begun."""
+        return len(self.tried | {canonical(trial.params) for trial in self.running.values()})
+
+    def num_done(self) -> int:
+        """Tickets that need no further attempt."""
+        return sum(self.is_done(ticket) for ticket in self.tickets)

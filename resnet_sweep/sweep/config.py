@@ -1,0 +1,158 @@
+"""The sweeper's settings as Hydra knows them, and what it is told when they are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from resnet_sweep.faults import Fault, in_range, one_of
+
+DUPLICATES = ("reuse", "run")
+RESUME = ("auto", "never")
+# What hydra.sweeper.retry may name; a task may know more kinds of its own.
+FAILURES = ("lost", "exception", "non_finite", "out_of_memory", "timeout", "bad_value", "device")
+
+
+@dataclass
+class StudySweeperConf:
+    """hydra/sweeper=study."""
+
+    _target_: str = "resnet_sweep.sweep.sweeper.StudySweeper"
+    defaults: list[Any] = field(default_factory=lambda: [{"sampler": "study_tpe"}, {"pruner": "none"}])
+    # Draws the values of trials that are not planned.
+    sampler: Any = None
+    # Gives up a trial that reports worse values than others did.
+    pruner: Any = None
+    # minimize or maximize; a list of them for several objectives.
+    direction: Any = "minimize"
+    # null: a journal in the study's folder; memory; or a URL, sqlite:///FILE for instance.
+    storage: str | None = None
+    # Names the study and its folder; null: <time>-<hash of the overrides>.
+    study_name: str | None = None
+    # Trials in total; null: plain lists are a grid, every combination once.
+    n_trials: int | None = None
+    # Workers; null: as many as the launcher has slots.
+    n_jobs: int | None = None
+    # Share of failed trials above which the sweep gives up.
+    max_failure_rate: float = 1.0
+    # Dotted path of a function (config, trial) that suggests more, as for hydra-optuna-sweeper.
+    custom_search_space: str | None = None
+    # key: values as on the command line, or {space: values, when: key=value}.
+    params: dict[str, Any] | None = None
+    # Trials that run first: a list of {key: value}, a YAML or CSV file, or {study: FOLDER, best: k}.
+    trials: Any = None
+    # Runs of a trial, with seeds seed_key + 0, 1, ...; the objective is their mean.
+    repeats: int = 1
+    # The setting that repeats count up.
+    seed_key: str = "seed"
+    # A configuration that the study has finished: reuse its value, or run it again.
+    duplicates: str = "reuse"
+    # auto goes on with an unfinished study of the same overrides; never starts a new one.
+    resume: str = "auto"
+    # true prints what would run and starts nothing; probe also times the first trial.
+    plan: Any = False
+    # Dotted path of a Task class; null: the application's own function, and nothing else known.
+    task: str | None = None
+    # A trial that runs longer, in seconds, fails; null never.
+    timeout_s: float | None = None
+    # How often a trial is tried again, by the kind of its failure.
+    retry: dict[str, int] = field(default_factory=lambda: {"lost": 2})
+    # So many failures at once in a row close a slot, unless it is the last; null never.
+    close_slot_after: int | None = 5
+    # Only so many of the best trials keep what is large; null keeps all.
+    keep_checkpoints: int | None = 3
+
+
+@dataclass
+class Options:
+    """The same as the sweeper uses it; the defaults are hydra-optuna-sweeper's meaning.
+
+    Attributes:
+        is_drop_in: Configured by hydra-optuna-sweeper's own settings only.
+    """
+
+    sampler: Any
+    direction: Any
+    storage: str | None
+    study_name: str | None
+    n_trials: int | None
+    n_jobs: int | None
+    max_failure_rate: float
+    custom_search_space: str | None
+    params: Mapping[str, Any]
+    pruner: Any = None
+    trials: Any = None
+    repeats: int = 1
+    seed_key: str = "seed"
+    duplicates: str = "run"
+    resume: str = "auto"
+    plan: bool | str = False
+    task: str | None = None
+    timeout_s: float | None = None
+    retry: Mapping[str, int] = field(default_factory=lambda: {"lost": 2})
+    close_slot_after: int | None = None
+    keep_checkpoints: int | None = None
+    is_drop_in: bool = True
+
+    @property
+    def directions(self) -> list[str]:
+        """One for each objective."""
+        found = self.direction
+        if isinstance(found, str) or not hasattr(found, "__iter__"):
+            found = [found]
+        # hydra-optuna-sweeper's configs hold members of an Enum.
+        return [str(getattr(one, "name", one)) for one in found]
+
+
+def check_options(options: Options) -> list[Fault]:
+    """Everything that is wrong with the sweeper's own settings."""
+    prefix = "hydra.sweeper"
+    faults: list[Fault] = []
+    for i, direction in enumerate(options.directions):
+        key = f"{prefix}.direction" + (f"[{i}]" if len(options.directions) > 1 else "")
+        faults += one_of(key, direction, ("minimize", "maximize"))
+    if not options.directions:
+        faults.append(Fault(f"{prefix}.direction", "[]", "must name a direction"))
+    for name, least in (
+        ("n_trials", 1),
+        ("n_jobs", 1),
+        ("repeats", 1),
+        ("close_slot_after", 2),
+        ("keep_checkpoints", 0),
+    ):
+        value = getattr(options, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            faults.append(Fault(f"{prefix}.{name}", value, "must be a whole number"))
+        else:
+            faults += in_range(f"{prefix}.{name}", value, at_least=least)
+    rate = options.max_failure_rate
+    faults += in_range(f"{prefix}.max_failure_rate", rate, at_least=0, at_most=1)
+    faults += in_range(f"{prefix}.timeout_s", options.timeout_s, above=0)
+    faults += one_of(f"{prefix}.duplicates", options.duplicates, DUPLICATES)
+    faults += one_of(f"{prefix}.resume", options.resume, RESUME)
+    if options.plan not in (True, False, "probe"):
+        choices = ("true", "false", "probe")
+        faults.append(Fault(f"{prefix}.plan", options.plan, "is not known", choices))
+    return faults + _retry_faults(options.retry) + _name_faults(options.study_name)
+
+
+def _retry_faults(retry: Mapping[str, int]) -> list[Fault]:
+    faults: list[Fault] = []
+    for kind, count in retry.items():
+        faults += one_of("hydra.sweeper.retry", kind, FAILURES)
+        faults += in_range(f"hydra.sweeper.retry.{kind}", count, at_least=0)
+    return faults
+
+
+def _name_faults(name: str | None) -> list[Fault]:
+    if name is None or (name.strip() and "/" not in name and name not in (".", "..")):
+        return []
+    return [Fault("hydra.sweeper.study_name", name, "must be the name of a folder, without /")]
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="study", node=StudySweeperConf, provider="resnet_sweep"
+)

@@ -1,0 +1,191 @@
+"""What a sweep is going to run: planned tickets, what is drawn, and whether all of it can be."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.sweep.compose import Composer
+from resnet_sweep.sweep.config import Options
+from resnet_sweep.sweep.explicit import read_trials
+from resnet_sweep.sweep.samplers import is_grid
+from resnet_sweep.sweep.space import Dimension, Space
+from resnet_sweep.sweep.task import Task
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tickets of a study.
+
+    Attributes:
+        space: All dimensions, those of explicit trials included.
+        planned: Values of the planned tickets, in order.
+        num_tickets: Planned and drawn together.
+        only_planned: Keys that only planned tickets set.
+    """
+
+    space: Space
+    planned: tuple[Values, ...]
+    num_tickets: int
+    only_planned: frozenset[str] = frozenset()
+
+    @property
+    def num_drawn(self) -> int:
+        """Tickets whose values a sampler draws."""
+        return self.num_tickets - len(self.planned)
+
+    def space_of(self, planned: Values | None) -> Space:
+        """The dimensions that a ticket has: what a planned one leaves out is not its own."""
+        given = planned or {}
+        left_out = self.only_planned - given.keys()
+        if not left_out:
+            return self.space
+        kept = tuple(one for one in self.space.dimensions if one.key not in left_out)
+        return dataclasses.replace(self.space, dimensions=kept)
+
+
+def make_plan(
+    options: Options, arguments: Sequence[str], loader: ConfigLoader, base: Path
+) -> Plan:
+    """Turns settings and command line into tickets.
+
+    Args:
+        options: The sweeper's settings.
+        arguments: Overrides of the task.
+        loader: Knows which groups there are.
+        base: What relative paths are relative to.
+
+    Raises:
+        ConfigError: All that is wrong with the space, the explicit trials and the budget.
+    """
+    space = Space.parse(options.params, arguments, loader)
+    explicit = read_trials(options.trials, base)
+    if explicit:
+        return _explicit_plan(options, space, explicit)
+    if options.n_trials is not None and not is_grid(options.sampler):
+        return Plan(space, (), options.n_trials)
+    _refuse_intervals(space.dimensions, is_grid(options.sampler))
+    grid = tuple(space.grid())
+    if options.n_trials is not None:
+        grid = grid[: options.n_trials]
+    return Plan(space, grid, len(grid))
+
+
+def _refuse_intervals(dimensions: Sequence[Dimension], is_grid_sampler: bool) -> None:
+    fix = "type hydra.sweeper.n_trials=20, or values with commas between them"
+    rule = "is no list of values, so somebody must say how many trials to draw"
+    if is_grid_sampler:
+        fix = "type values with commas between them, or another hydra/sweeper/sampler"
+        rule = "is no list of values, and the grid sampler needs lists"
+    faults = [
+        Fault(one.key, f"[{one.low}, {one.high}]", rule, fix=fix)
+        for one in dimensions
+        if not one.is_finite
+    ]
+    if faults:
+        raise ConfigError(faults)
+
+
+def _explicit_plan(options: Options, space: Space, explicit: Sequence[Values]) -> Plan:
+    """Explicit trials, each with every combination of the lists that it does not set itself."""
+    keys = list(dict.fromkeys(key for values in explicit for key in values))
+    faults = _explicit_faults(space, explicit)
+    if faults:
+        raise ConfigError(faults)
+    known = {one.key for one in space.dimensions}
+    only_planned = frozenset(key for key in keys if key not in known)
+    added = tuple(
+        Dimension.of_values(key, [values[key] for values in explicit if key in values])
+        for key in keys
+        if key in only_planned
+    )
+    lists = tuple(one for one in space.dimensions if one.is_finite and one.key not in keys)
+    combinations = dataclasses.replace(space, dimensions=lists).grid()
+    planned = tuple({**values, **more} for values in explicit for more in combinations)
+    whole = dataclasses.replace(space, dimensions=(*added, *space.dimensions))
+    if options.n_trials is None:
+        open_keys = [one for one in space.dimensions if not one.is_finite and one.key not in keys]
+        _refuse_intervals(open_keys, is_grid_sampler=False)
+        return Plan(whole, planned, len(planned), only_planned)
+    if options.n_trials > len(planned) and not space.dimensions:
+        rule = f"is more than the {len(planned)} explicit trials, and there is nothing to draw"
+        raise ConfigError([Fault("hydra.sweeper.n_trials", options.n_trials, rule)])
+    return Plan(whole, planned[: options.n_trials], options.n_trials, only_planned)
+
+
+def _explicit_faults(space: Space, explicit: Sequence[Values]) -> list[Fault]:
+    faults = []
+    fixed = {line.partition("=")[0].lstrip("+~") for line in space.fixed}
+    dimensions = {one.key: one for one in space.dimensions}
+    for i, values in enumerate(explicit):
+        for key, value in values.items():
+            name = f"hydra.sweeper.trials[{i}].{key}"
+            if key.lstrip("+~") in fixed:
+                rule = "is set on the command line or in hydra.sweeper.params as well"
+                faults.append(Fault(name, value, rule, fix=f"leave out {key}= there"))
+            elif key in dimensions and not dimensions[key].contains(value):
+                faults.append(Fault(name, value, f"is not among the values of {key}"))
+    return faults
+
+
+def stand_ins(plan: Plan) -> Iterator[Values]:
+    """Values that stand for all trials of a plan.
+
+    Every planned ticket; of what is drawn the first value of each dimension, then every other
+    choice and the other end of every interval, one at a time.
+    """
+    yield from plan.planned
+    if plan.num_drawn == 0:
+        return
+    dimensions = [one for one in plan.space.dimensions if one.key not in plan.only_planned]
+    first = {one.key: one.ends()[0] for one in dimensions}
+    yield first
+    for one in dimensions:
+        for value in one.ends()[1:]:
+            yield {**first, one.key: value}
+
+
+def check_plan(plan: Plan, composer: Composer, task: Task, lookup: Callable[[str], Any]) -> None:
+    """Composes and checks every trial that can be foreseen, before the first starts.
+
+    Raises:
+        ConfigError: With every fault once.
+        HydraException: A trial cannot be composed.
+    """
+    faults: dict[str, Fault] = {}
+    for values in stand_ins(plan):
+        chosen: dict[str, Any] = {}
+        for one in plan.space_of(values).dimensions:
+            if one.key in values and plan.space.active(one, chosen, lookup):
+                chosen[one.key] = values[one.key]
+        job = composer.compose(plan.space.overrides(chosen))
+        faults |= {str(fault): fault for fault in task.check(without_hydra(job))}
+    if faults:
+        raise ConfigError(faults.values())
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """The task's own part of a composed configuration, which is changed."""
+    with read_write(config), open_dict(config):
+        config.pop("hydra", None)
+    return config
+
+
+def lookup_in(config: DictConfig) -> Callable[[str], Any]:
+    """Finds what a key is set to where no dimension sets it: a group's choice, or a value."""
+    choices = OmegaConf.to_container(config.hydra.runtime.choices)
+    assert isinstance(choices, dict)
+
+    def find(key: str) -> Any:
+        return choices[key] if key in choices else OmegaConf.select(config, key)
+
+    return find

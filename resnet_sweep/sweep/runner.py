@@ -1,0 +1,337 @@
+"""Runs one claimed trial: values, configuration, Hydra's job, and how it ended."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+import os
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import run_job
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from resnet_sweep.study.folder import StudyFolder
+from resnet_sweep.study.queue import Claim, Queue, log_event
+from resnet_sweep.study.tickets import INTERRUPTED, canonical
+from resnet_sweep.sweep.compose import Composer
+from resnet_sweep.sweep.plan import lookup_in
+from resnet_sweep.sweep.stopping import StopFlag, TrialTimeoutError
+from resnet_sweep.sweep.trial import CurrentTrial, running
+
+if TYPE_CHECKING:
+    from resnet_sweep.sweep.task import Task
+    from resnet_sweep.sweep.worker import Worker
+
+log = logging.getLogger(__name__)
+
+# Exit code of a worker whose process is of no use any more; sysexits.h calls it EX_SOFTWARE.
+BROKEN_PROCESS = 70
+DEVICE = "device"
+
+
+@dataclass
+class Outcome:
+    """How a trial ended.
+
+    Attributes:
+        values: Objectives of a COMPLETE one.
+        kind: Of a failure.
+        error: One line for tables.
+        trace: The whole traceback.
+    """
+
+    state: TrialState
+    values: Sequence[float] = ()
+    kind: str = ""
+    error: str = ""
+    trace: str = ""
+
+
+class SweepTrial(CurrentTrial):
+    """The current trial of a worker."""
+
+    def __init__(
+        self, trial: optuna.Trial, stop: StopFlag, previous: tuple[Path, ...], reports: bool
+    ) -> None:
+        self.number = trial.number
+        self.previous_folders = previous
+        self._trial = trial
+        self._stop = stop
+        self._reports = reports
+
+    def report(self, value: float, step: int) -> None:
+        """See CurrentTrial."""
+        if not self._reports:
+            return
+        with self._stop.shielded():
+            self._trial.report(value, step)
+            is_bad = self._trial.should_prune()
+        if is_bad:
+            raise optuna.TrialPruned(f"pruned at step {step} with {value:.6g}")
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """See CurrentTrial."""
+        with self._stop.shielded():
+            self._trial.set_user_attr(key, value)
+
+
+class Runner:
+    """Runs the trials of one worker."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        task: Task,
+        queue: Queue,
+        folder: StudyFolder,
+        name: str,
+        stop: StopFlag,
+    ) -> None:
+        self.spec = worker.spec
+        self.context, self.master = worker.context, worker.master
+        self.task, self.queue, self.folder, self.name, self.stop = task, queue, folder, name, stop
+        self.lookup = lookup_in(worker.master)
+        self._pruned = False
+
+    @cached_property
+    def composer(self) -> Composer:
+        """Made when the first trial needs it."""
+        return Composer(self.context.config_loader, self.master)
+
+    @cached_property
+    def _extend(self) -> Any:
+        path = self.spec.custom_search_space
+        return None if path is None else instantiate({"_target_": path, "_partial_": True})
+
+    def run(self, claim: Claim) -> None:
+        """Runs a trial to whichever end and tells the study.
+
+        Raises:
+            Interrupted: A signal ended it.
+            SystemExit: The process cannot run another trial.
+        """
+        started = time.monotonic()
+        number = claim.trial.number
+        log_event(self.folder, number, self.name, "starts")
+        stopped: BaseException | None = None
+        try:
+            outcome = self._outcome(claim)
+        except BaseException as error:
+            # Ctrl-C and its like end the worker as well, once the study knows.
+            stopped = error
+            outcome = self._failure(error)
+        self._tell(claim, outcome, time.monotonic() - started)
+        log_event(self.folder, number, self.name, f"{outcome.state.name} {outcome.kind}".rstrip())
+        failed = outcome.state == TrialState.FAIL
+        self.task.after_trial(failed)
+        if stopped is not None:
+            raise stopped
+        if outcome.kind == DEVICE and not self.spec.in_this_process:
+            log.error("the device is in a state that only a new process can leave")
+            raise SystemExit(BROKEN_PROCESS)
+        if outcome.state == TrialState.COMPLETE:
+            self._discard()
+
+    def _outcome(self, claim: Claim) -> Outcome:
+        try:
+            values = self._draw(claim)
+            reused = self._reused(claim)
+            if reused is not None:
+                return reused
+            return self._run_repeats(claim, values)
+        except Exception as error:
+            return self._failure(error)
+
+    def _draw(self, claim: Claim) -> dict[str, Any]:
+        """The trial's values: given, drawn, and what the application's own hook adds."""
+        trial = claim.trial
+        values = self.spec.plan.space_of(claim.planned).suggest(trial, self.lookup)
+        if self._extend is not None:
+            self._extend(self.master, trial)
+            values |= {key: value for key, value in trial.params.items() if key not in values}
+        return values
+
+    def _reused(self, claim: Claim) -> Outcome | None:
+        """How the same configuration ended before, if it has and that counts."""
+        if not self.spec.reuse_duplicates or claim.previous or not claim.trial.params:
+            return None
+        known = self.queue.ledger.finished.get(canonical(claim.trial.params))
+        if known is None:
+            return None
+        before = self.queue.study.get_trials(deepcopy=False)[known]
+        claim.trial.set_user_attr("duplicate_of", known)
+        if before.state == TrialState.PRUNED:
+            for step, value in before.intermediate_values.items():
+                claim.trial.report(value, step)
+            return Outcome(TrialState.PRUNED)
+        return Outcome(TrialState.COMPLETE, before.values or ())
+
+    def _run_repeats(self, claim: Claim, values: Mapping[str, Any]) -> Outcome:
+        lines = self.spec.plan.space.overrides(values)
+        done: list[float] = list(claim.trial.user_attrs.get("repeat_values", []))
+        if done:
+            self._report_again(claim)
+        subdir = ""
+        for repeat in range(len(done), self.spec.repeats):
+            config = self._configure(claim.trial.number, lines, repeat)
+            if not subdir:
+                subdir = self._keep_folder(claim.trial, config)
+            with read_write(config), open_dict(config):
+                part = f"/{repeat}" if self.spec.repeats > 1 else ""
+                config.hydra.sweep.subdir = subdir + part
+            outcome = self._run_job(claim, config, repeat)
+            if outcome.state != TrialState.COMPLETE:
+                return outcome
+            if self.spec.repeats == 1:
+                return outcome
+            done.append(outcome.values[0])
+            claim.trial.set_user_attr("repeat_values", done)
+        return Outcome(TrialState.COMPLETE, [sum(done) / len(done)])
+
+    def _report_again(self, claim: Claim) -> None:
+        """The first run is over, so nobody else tells the pruner how it went."""
+        before = self.queue.study.get_trials(deepcopy=False)[claim.previous[0]]
+        for step, value in before.intermediate_values.items():
+            claim.trial.report(value, step)
+
+    def _configure(self, number: int, lines: Sequence[str], repeat: int) -> DictConfig:
+        config = self.composer.compose(lines)
+        if repeat:
+            seed = OmegaConf.select(config, self.spec.seed_key)
+            config = self.composer.compose([*lines, f"{self.spec.seed_key}={seed + repeat}"])
+        with read_write(config), open_dict(config):
+            config.hydra.job.num = number
+            config.hydra.job.id = str(number)
+        return config
+
+    def _keep_folder(self, trial: optuna.Trial, config: DictConfig) -> str:
+        """Chooses the trial's own folder below the sweep's and keeps it with the trial."""
+        outside = HydraConfig.instance().cfg
+        # The pattern may ask for ${hydra:...}, which is answered from there.
+        HydraConfig.instance().set_config(config)
+        try:
+            subdir = str(config.hydra.sweep.subdir)
+        finally:
+            HydraConfig.instance().cfg = outside
+        if (self.folder.path / subdir).exists():
+            subdir = f"{subdir}-{trial.number}"
+        trial.set_user_attr("folder", subdir)
+        return subdir
+
+    def _run_job(self, claim: Claim, config: DictConfig, repeat: int) -> Outcome:
+        trials = self.queue.study.get_trials(deepcopy=False) if claim.previous else []
+        folders = [trials[number].user_attrs.get("folder") for number in claim.previous]
+        part = str(repeat) if self.spec.repeats > 1 else ""
+        current = SweepTrial(
+            claim.trial,
+            self.stop,
+            tuple(self.folder.path / one / part for one in folders if one is not None),
+            reports=repeat == 0 and self.spec.num_objectives == 1,
+        )
+        self._pruned = False
+        returned = run_job(
+            hydra_context=self.context,
+            task_function=partial(self._call, current),
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        # Raises what the task has raised.
+        value = returned.return_value
+        if self._pruned:
+            return Outcome(TrialState.PRUNED)
+        return self._complete(value)
+
+    def _call(self, current: SweepTrial, config: DictConfig) -> Any:
+        give_up = None if self.spec.in_this_process else partial(self._give_up, current.number)
+        with running(current), self.stop.in_task(self.spec.timeout_s, give_up):
+            try:
+                return self.task(config)
+            except optuna.TrialPruned as pruned:
+                # To Hydra a failed job, to a sweep a good end.
+                log.info("%s", pruned)
+                self._pruned = True
+                return None
+
+    def _give_up(self, number: int) -> None:
+        """The task does not come back from what it is doing: its process has to go."""
+        assert self.spec.timeout_s is not None
+        error = f"TrialTimeoutError: {TrialTimeoutError(self.spec.timeout_s)}, and did not stop"
+        self.queue.fail(number, "timeout", error, seconds=self.spec.timeout_s)
+        os._exit(BROKEN_PROCESS)
+
+    def _complete(self, value: Any) -> Outcome:
+        """What the task returned, as objectives."""
+        num = self.spec.num_objectives
+        try:
+            values = [float(value)] if num == 1 else [float(one) for one in value]
+        except (TypeError, ValueError):
+            return self._bad_value(f"returned {value!r}, which is no number")
+        if len(values) != num:
+            return self._bad_value(f"returned {len(values)} values for {num} directions")
+        if not all(math.isfinite(one) for one in values):
+            return self._bad_value(f"returned {value!r}, which is not finite")
+        return Outcome(TrialState.COMPLETE, values)
+
+    @staticmethod
+    def _bad_value(error: str) -> Outcome:
+        log.error("the task %s", error)
+        return Outcome(TrialState.FAIL, kind="bad_value", error=error)
+
+    def _failure(self, error: BaseException) -> Outcome:
+        kind = INTERRUPTED if isinstance(error, KeyboardInterrupt) else self._kind(error)
+        message = " ".join(str(error).split())
+        trace = "".join(traceback.format_exception(error))
+        # Its frames hold what the trial held: a network, its optimizer, images.
+        traceback.clear_frames(error.__traceback__)
+        return Outcome(TrialState.FAIL, (), kind, f"{type(error).__name__}: {message}", trace)
+
+    def _kind(self, error: BaseException) -> str:
+        if isinstance(error, TrialTimeoutError):
+            return "timeout"
+        return self.task.failure_kind(error)
+
+    def _tell(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
+        number = claim.trial.number
+        if outcome.state == TrialState.FAIL:
+            told = self.queue.fail(number, outcome.kind, outcome.error, outcome.trace, seconds)
+            if told:
+                log.error("trial %d failed: %s", number, outcome.error)
+            return
+        values = list(outcome.values) or None
+        try:
+            claim.trial.set_user_attr("seconds", seconds)
+            self.queue.study.tell(number, values, outcome.state)
+        except (ValueError, RuntimeError):
+            if not self.queue.study.get_trials(deepcopy=False)[number].state.is_finished():
+                raise
+            log.warning("trial %d was given up by another worker; its result is left out", number)
+
+    def _discard(self) -> None:
+        """Keeps what is large of the best trials only."""
+        keep = self.spec.keep_checkpoints
+        if keep is None or self.spec.num_objectives > 1:
+            return
+        ranked = best_trials(self.queue.study, keep + self.spec.budget.num_workers + 1)
+        for trial in ranked[keep:]:
+            if "folder" in trial.user_attrs:
+                self.task.discard(self.folder.path / trial.user_attrs["folder"])
+
+
+def best_trials(study: optuna.Study, num: int) -> list[optuna.trial.FrozenTrial]:
+    """The best COMPLETE trials of a study with one objective, best first."""
+    sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return heapq.nsmallest(num, trials, key=lambda trial: (sign * trial.values[0], trial.number))

@@ -1,0 +1,145 @@
+"""Ending a trial from outside: a signal of the user's, or its time being up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+from resnet_sweep.sweep.interrupt import Interrupted
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# A task whose time is up may finish its step and tidy; then its process is ended.
+GRACE_S = 30.0
+
+
+class TrialTimeoutError(TimeoutError):
+    """A trial ran longer than hydra.sweeper.timeout_s."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        super().__init__(f"ran longer than hydra.sweeper.timeout_s={timeout_s:g}")
+
+    def __reduce__(self) -> tuple[type[TrialTimeoutError], tuple[float]]:
+        return type(self), (self.timeout_s,)
+
+
+class StopFlag:
+    """While entered, the first SIGINT or SIGTERM is noted and the second one kills.
+
+    Inside ``in_task`` the first is raised at once, as Python does with Ctrl-C; a task that
+    wants to finish its step first handles the signals itself. Outside the main thread, where
+    Python cannot handle signals, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._signum: int | None = None
+        self._previous: dict[int, Any] = {}
+        self._raises = False
+        self._late: BaseException | None = None
+
+    def __enter__(self) -> StopFlag:
+        if threading.current_thread() is threading.main_thread():
+            for signum in _SIGNALS:
+                self._previous[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+        self._previous.clear()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a signal has come."""
+        return self._signum is not None
+
+    def set(self, signum: int) -> None:
+        """Notes a signal that somebody else has caught."""
+        self._signum = signum
+
+    def raise_if_set(self) -> None:
+        """Raises Interrupted when a signal has come."""
+        if self._signum is not None:
+            raise Interrupted(self._signum)
+
+    @contextmanager
+    def in_task(
+        self, timeout_s: float | None = None, give_up: Callable[[], None] | None = None
+    ) -> Iterator[None]:
+        """Lets a signal, or the end of a time, raise inside the block.
+
+        Args:
+            timeout_s: The block may take so long; then TrialTimeoutError is raised in it.
+            give_up: Called from another thread when even that has not ended it.
+        """
+        self.raise_if_set()
+        self._raises = True
+        try:
+            with self._limited(timeout_s, give_up):
+                yield
+        finally:
+            self._raises = False
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Inside ``in_task``: what must not be torn apart; raises only behind it."""
+        raises, self._raises = self._raises, False
+        try:
+            yield
+        finally:
+            self._raises = raises
+        if raises and self._late is not None:
+            late, self._late = self._late, None
+            raise late
+
+    @contextmanager
+    def _limited(
+        self, timeout_s: float | None, give_up: Callable[[], None] | None
+    ) -> Iterator[None]:
+        if timeout_s is None:
+            yield
+            return
+
+        def ring(signum: int, frame: FrameType | None) -> None:
+            self._raise(TrialTimeoutError(timeout_s))
+
+        last = threading.Timer(timeout_s + GRACE_S, give_up) if give_up else None
+        handles = threading.current_thread() is threading.main_thread()
+        previous = signal.signal(signal.SIGALRM, ring) if handles else None
+        if last is not None:
+            last.daemon = True
+            last.start()
+        if handles:
+            signal.setitimer(signal.ITIMER_REAL, timeout_s)
+        try:
+            yield
+        finally:
+            if handles:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, previous)
+            if last is not None:
+                last.cancel()
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self._signum is not None:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+            return
+        self._signum = signum
+        self._raise(Interrupted(signum))
+
+    def _raise(self, error: BaseException) -> None:
+        if self._raises:
+            self._raises = False
+            raise error
+        self._late = error

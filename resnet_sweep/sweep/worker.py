@@ -1,0 +1,218 @@
+"""A worker: takes one trial after another from a study until nothing is left for it."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from resnet_sweep.study.folder import StudyFolder
+from resnet_sweep.study.locks import FileLock
+from resnet_sweep.sweep.plan import Plan
+from resnet_sweep.sweep.stopping import StopFlag
+
+if TYPE_CHECKING:
+    from resnet_sweep.study.queue import Budget, Claim, Queue
+    from resnet_sweep.sweep.samplers import SamplerFactory
+    from resnet_sweep.sweep.task import Task
+
+log = logging.getLogger(__name__)
+
+# Which slot the launcher has given to this process.
+SLOT_VARIABLE = "RESNET_SWEEP_SLOT"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What all workers of a sweep are told. Nothing else passes between them but the study.
+
+    Attributes:
+        folder: The study's.
+        storage: URL, or None for the journal in the folder.
+        study_name: In the storage.
+        session: The sweep's id; worker names begin with it.
+        plan: Tickets and space.
+        budget: Counts and rules.
+        samplers: Makes the sampler of each trial.
+        pruner: Configuration of the pruner.
+    """
+
+    folder: Path
+    storage: str | None
+    study_name: str
+    session: str
+    plan: Plan
+    budget: Budget
+    samplers: SamplerFactory
+    pruner: Any
+    task: str | None
+    custom_search_space: str | None
+    num_objectives: int
+    repeats: int
+    seed_key: str
+    reuse_duplicates: bool
+    timeout_s: float | None
+    keep_checkpoints: int | None
+    in_this_process: bool
+
+
+class Worker:
+    """The task function that the launcher is given, once for each slot.
+
+    It runs the trials with Hydra's run_job, so that each has Hydra's configuration, callbacks,
+    logging and folder, as if the launcher had run it.
+    """
+
+    # The local launcher sends what its children print to files.
+    quiet_workers = True
+
+    def __init__(
+        self, spec: Spec, context: HydraContext, function: TaskFunction, master: DictConfig
+    ) -> None:
+        """Keeps what is the same for all trials; everything is picklable.
+
+        Args:
+            spec: The sweep.
+            context: With the application's callbacks, which are called for each trial.
+            function: The application's own task function.
+            master: The sweep's configuration.
+        """
+        self.spec = spec
+        self.context = context
+        self.function = function
+        self.master = master
+        self.study: Any = None
+
+    def __call__(self, cfg: DictConfig) -> int:
+        """Works until nothing is left; the launcher's job.
+
+        Args:
+            cfg: Composed for this worker; its values mean nothing.
+
+        Returns:
+            How many trials it has run.
+
+        Raises:
+            Interrupted: A signal came.
+        """
+        return self.work(str(HydraConfig.get().job.num))
+
+    def work(self, index: str) -> int:
+        """Takes and runs trials as the worker of that index; see ``__call__``."""
+        name = f"{self.spec.session}-{index}"
+        folder = StudyFolder(self.spec.folder)
+        slot = os.environ.get(SLOT_VARIABLE, index)
+        worker_config = HydraConfig.instance().cfg
+        with FileLock(folder.worker_lock(name)), StopFlag() as stop:
+            job = _Loop(self, name, slot, folder, stop)
+            try:
+                return job.run()
+            finally:
+                job.close()
+                if worker_config is not None:
+                    self._restore_logging(worker_config)
+
+    def _restore_logging(self, config: DictConfig) -> None:
+        key = "hydra_logging" if self.spec.in_this_process else "job_logging"
+        configure_log(
+            config.hydra[key],
+            config.hydra.verbose,
+            execution_whitelist=self.context.execution_whitelist,
+        )
+
+
+class _Loop:
+    """One life of a worker."""
+
+    def __init__(
+        self, worker: Worker, name: str, slot: str, folder: StudyFolder, stop: StopFlag
+    ) -> None:
+        from resnet_sweep.sweep.runner import Runner
+        from resnet_sweep.sweep.task import make_task
+
+        self.spec = worker.spec
+        self.name, self.slot, self.folder, self.stop = name, slot, folder, stop
+        self.task: Task = make_task(self.spec.task, worker.function)
+        self.queue = open_queue(self.spec)
+        self.runner = Runner(worker, self.task, self.queue, folder, name, stop)
+
+    def run(self) -> int:
+        self.queue.reap_own(self.name)
+        num_trials = 0
+        while not self.stop.is_set and self._is_current():
+            claim = self.queue.claim(self.name, self.slot)
+            if claim is None:
+                break
+            num_trials += 1
+            self.runner.run(claim)
+        self._say_why()
+        self.stop.raise_if_set()
+        return num_trials
+
+    def close(self) -> None:
+        self.task.close()
+        self.queue.study._storage.remove_session()
+        gc.collect()
+
+    def _is_current(self) -> bool:
+        """Whether the sweep that this worker belongs to still is the study's newest."""
+        if read_session(self.folder) == self.spec.session:
+            return True
+        log.warning("another sweep has taken over %s; this worker ends", self.spec.study_name)
+        return False
+
+    def _say_why(self) -> None:
+        if self.queue.is_closed(self.name, self.slot):
+            log.error(
+                "slot %s is closed: its last %d trials failed at once, while others work on",
+                self.slot,
+                self.spec.budget.close_slot_after,
+            )
+
+
+def open_queue(spec: Spec) -> Queue:
+    """The study of a sweep, as a queue."""
+    import optuna
+
+    from resnet_sweep.study.queue import Queue
+    from resnet_sweep.study.storages import claim_lock
+    from resnet_sweep.sweep.pruners import make_pruner
+
+    folder = StudyFolder(spec.folder)
+    storage = shared_storage(spec.storage, folder)
+    study = optuna.load_study(
+        study_name=spec.study_name, storage=storage, pruner=make_pruner(spec.pruner)
+    )
+    lock = claim_lock(storage, spec.storage, folder, spec.study_name)
+    return Queue(study, spec.budget, folder, lock, spec.samplers.make)
+
+
+# The storage in memory lives in the process that runs the sweep, and only there.
+_in_memory: dict[Path, Any] = {}
+
+
+def shared_storage(url: str | None, folder: StudyFolder) -> Any:
+    """Opens a storage; the one in memory is the same for all who ask in this process."""
+    from resnet_sweep.study.storages import is_memory, open_storage
+
+    if url is None or not is_memory(url):
+        return open_storage(url, folder)
+    if folder.path not in _in_memory:
+        _in_memory[folder.path] = open_storage(url, folder)
+    return _in_memory[folder.path]
+
+
+def read_session(folder: StudyFolder) -> str:
+    """Id of the newest sweep of a study; empty before the first."""
+    try:
+        return folder.session.read_text().strip()
+    except FileNotFoundError:
+        return ""
