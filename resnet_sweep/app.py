@@ -1,8 +1,7 @@
-"""One run of ours: from a composed configuration to files and the objective."""
+"""Our application: a trial of ours for the sweep engine, and Hydra's task function."""
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import logging
 import math
@@ -11,195 +10,204 @@ import shlex
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.config import Config, check_config, to_config, with_absolute_paths
-from resnet_sweep.faults import ConfigError, UserError
-from resnet_sweep.models.config import model_name
+from resnet_sweep.faults import ConfigError, Fault, UserError
 from resnet_sweep.outcome import ExitCode, Typed, Verdict
+from resnet_sweep.sweep import current_trial
+from resnet_sweep.training.continuation import FREE_KEYS
 from resnet_sweep.training.failures import RunError, failure_kind
 
-# Only annotations: the composed configuration of a run is checked before torch is loaded.
+# Only annotations: a configuration is checked before torch is loaded.
 if TYPE_CHECKING:
+    from resnet_sweep.run import Ended
     from resnet_sweep.training.folder import RunFolder
-    from resnet_sweep.training.loop import FitResult, Trainer
     from resnet_sweep.training.session import Session
     from resnet_sweep.training.signals import StopSignals
 
 log = logging.getLogger(__name__)
 
 
+class TrialTask:
+    """One training of ours, as the sweep engine asks for it; see sweep.task.Task.
+
+    Keeps the opened data from trial to trial.
+    """
+
+    free_keys = FREE_KEYS
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+
+    def __call__(self, cfg: DictConfig) -> float:
+        """One run in Hydra's output folder.
+
+        A trial that was lost or interrupted goes on from its last checkpoint.
+
+        Args:
+            cfg: The composed configuration, without Hydra's own part.
+
+        Returns:
+            The objective.
+
+        Raises:
+            optuna.TrialPruned: The pruner gave the trial up; result.json says PRUNED.
+            Stopped: SIGINT or SIGTERM came; the last finished epoch is saved.
+            Exception: Whatever went wrong, after it is in train.log and result.json.
+        """
+        from resnet_sweep.training.folder import RunFolder
+        from resnet_sweep.training.signals import StopSignals
+
+        folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+        signals = StopSignals()
+        try:
+            # Of a folder that another process has nothing is touched.
+            with folder.claimed():
+                ended = self._run(cfg, folder, signals)
+        except BaseException as error:
+            _tell_failure(error, folder)
+            raise
+        _tell_trial(ended)
+        if ended.pruned is not None:
+            raise ended.pruned
+        signals.pass_on()
+        return ended.result.objective
+
+    def check(self, cfg: DictConfig) -> list[Fault]:
+        """Everything that is wrong with a composed configuration; loads no torch."""
+        try:
+            return check_config(to_config(cfg))
+        except UserError as error:
+            return list(error.faults)
+        except OmegaConfBaseException as error:
+            return [_fault_of(error)]
+
+    def failure_kind(self, error: BaseException) -> str:
+        """See training.failures; "device" means that this process should end."""
+        return failure_kind(error)
+
+    def after_trial(self, failed: bool) -> None:
+        """Gives back the memory of a trial that failed."""
+        if not failed:
+            return  # Nothing holds it any more, and the next trial will use it.
+        gc.collect()
+        if "torch" in sys.modules:
+            sys.modules["torch"].cuda.empty_cache()
+
+    def discard(self, folder: Path) -> None:
+        """Removes the best weights of a trial, of all its repeats."""
+        from resnet_sweep.training.folder import RunFolder
+
+        for path in (folder, *folder.glob("[0-9]*")):
+            if path.is_dir():
+                RunFolder(path).best_checkpoint.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Forgets the opened data."""
+        self._session = None
+
+    def _run(self, cfg: DictConfig, folder: RunFolder, signals: StopSignals) -> Ended:
+        """One run in a folder of its own; a failure is recorded there."""
+        started = time.monotonic()
+        # A result of an earlier attempt must not outlive the start of this one.
+        folder.result_json.unlink(missing_ok=True)
+        config: Config | None = None
+        try:
+            config = with_absolute_paths(to_config(cfg), Path(HydraConfig.get().runtime.cwd))
+            faults = check_config(config)
+            if faults:
+                raise ConfigError(faults)
+            ended = self._train(config, folder, signals)
+        except BaseException as error:
+            _record_failure(error, folder, config, time.monotonic() - started)
+            # Who catches it may keep it, and its frames hold the network and its optimizer.
+            traceback.clear_frames(error.__traceback__)
+            raise
+        _log_end(ended, config.objective.metric, folder)
+        return ended
+
+    def _train(self, config: Config, folder: RunFolder, signals: StopSignals) -> Ended:
+        # torch is loaded from here on.
+        from resnet_sweep.run import Run
+        from resnet_sweep.training.session import Session
+
+        self._session = self._session or Session()
+        run = Run(
+            config,
+            folder,
+            self._session,
+            previous=current_trial().previous_folders,
+            shows_bar=_shows_bar(),
+        )
+        return run.train(TrialReporter(config.objective.metric), signals)
+
+
+class TrialReporter:
+    """Tells the current trial how every epoch went; outside a sweep nobody listens.
+
+    Args:
+        metric: Which one the objective is made of.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Tells one epoch.
+
+        Raises:
+            optuna.TrialPruned: The pruner gives the trial up.
+        """
+        current_trial().report(metrics[self._metric], epoch)
+
+
 # One for each process: basic sweeps run their trials one after another in this one.
-_session: Session | None = None
+_task = TrialTask()
 
 
 def run_trial(cfg: DictConfig) -> float:
-    """Hydra's task function: one run in its output folder.
+    """Hydra's task function, for single runs and for sweepers that are not ours.
 
     Args:
         cfg: The composed configuration, without Hydra's own part.
 
     Returns:
-        The objective; NaN for a run that failed for a reason of its own (a bad
-        configuration, data that cannot be used, a loss that is not finite), which is
-        told in the log and in result.json.
+        The objective; NaN, which is none for every sweeper, for a run that failed for a
+        reason of its own (a bad configuration, data that cannot be used, a loss that is not
+        finite), which is told in the log and in result.json.
 
     Raises:
         Stopped: SIGINT or SIGTERM came.
         Exception: Whatever else went wrong, after it is in train.log and result.json.
     """
-    from resnet_sweep.training.folder import RunFolder
-
-    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     try:
-        with folder.claimed():
-            return _run(cfg, folder)
-    except UserError as error:
-        # The folder is another process's: nothing of ours is written there.
-        return _refused(error)
-
-
-def _run(cfg: DictConfig, folder: RunFolder) -> float:
-    """One run, and what becomes of it, in a folder of its own."""
-    from resnet_sweep.training.signals import StopSignals
-
-    started = time.monotonic()
-    # A result of an earlier attempt must not outlive the start of this one.
-    folder.result_json.unlink(missing_ok=True)
-    config: Config | None = None
-    signals = StopSignals()
-    try:
-        config = with_absolute_paths(to_config(cfg), Path(HydraConfig.get().runtime.cwd))
-        result = _train(config, folder, signals)
-    except BaseException as error:
-        _record_failure(error, folder, config, time.monotonic() - started)
-        if isinstance(error, UserError | RunError):
-            return _refused(error)
-        _tell_unexpected(error, folder)
+        objective = _task(cfg)
+    except (UserError, RunError) as error:
+        is_user = isinstance(error, UserError)
+        _set_verdict(ExitCode.BAD_CONFIG if is_user else ExitCode.NOTHING_COMPLETED)
+        return math.nan
+    except Exception:
+        _set_verdict(ExitCode.NOTHING_COMPLETED)
+        _task.after_trial(failed=True)
         raise
-    _log_result(result, config, folder)
     _set_verdict(ExitCode.ALL_ENDED)
-    # A signal that came too late for this run still ends the sweep.
-    signals.raise_if_stopped()
-    return result.objective
-
-
-def _refused(error: UserError | RunError) -> float:
-    """Tells why there is no objective; NaN is none for every sweeper."""
-    log.error("%s", error)
-    is_user = isinstance(error, UserError)
-    _set_verdict(ExitCode.BAD_CONFIG if is_user else ExitCode.NOTHING_COMPLETED)
-    return math.nan
-
-
-def _train(config: Config, folder: RunFolder, signals: StopSignals) -> FitResult:
-    """Builds the parts of a run, trains, and writes result.json."""
-    faults = check_config(config)
-    if faults:
-        raise ConfigError(faults)
-    # torch is loaded from here on.
-    from resnet_sweep.training.reporter import NoReporter
-
-    trainer = _build_trainer(config, folder)
-    with signals:
-        result = trainer.fit(NoReporter(), signals.raise_if_stopped)
-        folder.write_result(
-            {
-                "state": "COMPLETE",
-                **dataclasses.asdict(result),
-                **_facts(trainer),
-                **_origin(config),
-            }
-        )
-        folder.last_checkpoint.unlink(missing_ok=True)
-    return result
-
-
-def _build_trainer(config: Config, folder: RunFolder) -> Trainer:
-    """The one place where a configuration becomes data, model and trainer."""
-    import torch
-    from rich.console import Console
-
-    from resnet_sweep.models import build_model
-    from resnet_sweep.training import device as devices
-    from resnet_sweep.training.config import Recipe
-    from resnet_sweep.training.loop import Trainer
-    from resnet_sweep.training.session import Session
-
-    global _session
-    device = devices.resolve_device(config.trainer.device)
-    precision = devices.resolve_precision(config.trainer.precision, device)
-    devices.set_process_state(config.trainer, device)
-    _session = _session or Session()
-    data = _session.data(config.data)
-    torch.manual_seed(config.trainer.seed)
-    model = build_model(
-        config.model, len(data.classes), config.data.channels, config.data.image_size
-    )
-    trainer = Trainer(
-        model=model,
-        data=data,
-        recipe=Recipe(config.optimizer, config.scheduler, config.trainer, config.objective),
-        augment=config.data.augment,
-        folder=folder,
-        device=device,
-        precision=precision,
-        settings=dataclasses.asdict(config),
-        console=Console(stderr=True) if _shows_bar() else None,
-    )
-    _log_start(trainer, config)
-    return trainer
-
-
-def _log_start(trainer: Trainer, config: Config) -> None:
-    facts = _facts(trainer)
-    log.info(
-        "%s, %s parameters, on %s in %s",
-        model_name(config.model),
-        f"{facts['num_parameters']:,}",
-        facts["device"],
-        facts["precision"],
-    )
-    log.info(
-        "%s: %d training and %d validation images, %d classes, %d pixels",
-        config.data.name,
-        len(trainer.data.train.labels),
-        len(trainer.data.val.labels),
-        len(trainer.data.classes),
-        config.data.image_size,
-    )
-
-
-def _facts(trainer: Trainer) -> dict[str, Any]:
-    """What is known about a run beside its metrics."""
-    from resnet_sweep.training import device as devices
-
-    return {
-        "num_parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "device": devices.device_name(trainer.device),
-        "precision": trainer.precision,
-        "peak_memory_mib": devices.peak_memory_mib(trainer.device),
-        "data_hash": trainer.data.content,
-        "num_skipped_images": trainer.data.num_skipped,
-    }
-
-
-def _origin(config: Config) -> dict[str, Any]:
-    """What somebody needs to repeat a run."""
-    from resnet_sweep.training.environment import git_commit, versions
-
-    return {"seed": config.trainer.seed, "versions": versions(), "git_commit": git_commit()}
+    return objective
 
 
 def _record_failure(
     error: BaseException, folder: RunFolder, config: Config | None, seconds: float
 ) -> None:
     """Writes result.json of a run that did not finish."""
+    from resnet_sweep.training.environment import repeatable
+
     folder.write_result(
         {
             "state": "FAIL",
@@ -211,30 +219,39 @@ def _record_failure(
                 "message": str(error),
                 "traceback": traceback.format_exc(),
             },
-            **(_origin(config) if config is not None else {}),
+            **(repeatable(config.trainer.seed) if config is not None else {}),
         }
     )
+    if isinstance(error, Exception) and current_trial().number is not None:
+        # A trial that fails ends for good: nobody would go on from its checkpoint.
+        folder.last_checkpoint.unlink(missing_ok=True)
 
 
-def _tell_unexpected(error: BaseException, folder: RunFolder) -> None:
-    """Logs what ended a run from outside its own reasons, and lets go of what the run held."""
-    if not isinstance(error, Exception):
+def _tell_failure(error: BaseException, folder: RunFolder) -> None:
+    """Logs what ended a run; only what nobody expects with a traceback."""
+    if isinstance(error, UserError | RunError):
+        log.error("%s", error)
+    elif isinstance(error, Exception):
+        log.exception("the run failed")
+    else:
         reason = str(error) or "stopped"
         if HydraConfig.get().mode == RunMode.RUN:
             reason += f"; to go on: {_command_to_go_on(folder)}"
         log.warning("%s", reason)
-        return
-    log.exception("the run failed")
-    _set_verdict(ExitCode.NOTHING_COMPLETED)
-    # A launcher keeps the exception, whose frames hold the network, its optimizer and images.
-    traceback.clear_frames(error.__traceback__)
-    gc.collect()
-    if "torch" in sys.modules:
-        sys.modules["torch"].cuda.empty_cache()
 
 
-def _log_result(result: FitResult, config: Config, folder: RunFolder) -> None:
-    metric = config.objective.metric
+def _tell_trial(ended: Ended) -> None:
+    """Keeps beside the trial what its table shows; each fact is a write to the storage."""
+    trial = current_trial()
+    trial.set_user_attr("best_epoch", int(ended.result.best["epoch"]))
+    trial.set_user_attr("images_per_s", round(ended.result.images_per_s, 1))
+    trial.set_user_attr("peak_memory_mib", round(ended.peak_memory_mib, 1))
+
+
+def _log_end(ended: Ended, metric: str, folder: RunFolder) -> None:
+    result = ended.result
+    if ended.pruned is not None:
+        log.info("pruned after epoch %d", result.last["epoch"])
     log.info(
         "best %s %.4f in epoch %d, last %.4f; %.0f s, %.0f images/s",
         metric,
@@ -247,6 +264,12 @@ def _log_result(result: FitResult, config: Config, folder: RunFolder) -> None:
     if result.test is not None:
         log.info("test accuracy %.4f", result.test["test_accuracy"])
     log.info("files in %s", _shown(folder))
+
+
+def _fault_of(error: OmegaConfBaseException) -> Fault:
+    """What OmegaConf says, in our form: its own text names the key a second time."""
+    rule = (error.msg or str(error)).splitlines()[0]
+    return Fault(error.full_key or str(error.key), error.value, rule)
 
 
 def _shows_bar() -> bool:

@@ -7,11 +7,17 @@ import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import resnet_sweep
 
 # Whose release can change a number.
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "hydra-core", "optuna")
+
+
+def repeatable(seed: int) -> dict[str, Any]:
+    """What somebody needs to repeat a run, beside its configuration."""
+    return {"seed": seed, "versions": versions(), "git_commit": git_commit()}
 
 
 @cache

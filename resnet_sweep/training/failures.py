@@ -33,6 +33,10 @@ class NonFiniteLossError(RunError):
         return type(self), (self.epoch, self.phase)
 
 
+class CheckpointError(ConfigError):
+    """A checkpoint that a run cannot go on from: unreadable, or of another run."""
+
+
 class Stopped(KeyboardInterrupt):
     """A signal asked the run to stop, and it did so between two steps.
 
@@ -47,8 +51,21 @@ class Stopped(KeyboardInterrupt):
         return type(self), (self.signum,)
 
 
+# What CUDA and its libraries say when memory runs out elsewhere than in torch's allocator.
+_OUT_OF_MEMORY = (
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+# What they say when a kernel failed: from then on every call of the process fails with it.
+_BROKEN_DEVICE = ("CUDA error", "device-side assert", "CUDNN_STATUS_EXECUTION_FAILED")
+
+
 def failure_kind(error: BaseException) -> str:
-    """The name of what ended a run, for result.json and the tables."""
+    """The name of what ended a run, for result.json and the tables.
+
+    "device" means that the process cannot compute on its device any more and should end.
+    """
     if isinstance(error, RunError):
         return error.kind
     if isinstance(error, KeyboardInterrupt):
@@ -60,4 +77,11 @@ def failure_kind(error: BaseException) -> str:
     # By name, so that a caller without torch can ask; torch.OutOfMemoryError is the GPU's.
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return "out_of_memory"
+    if isinstance(error, RuntimeError):
+        text = str(error)
+        if any(words in text for words in _OUT_OF_MEMORY):
+            return "out_of_memory"
+        is_accelerators = type(error).__name__ == "AcceleratorError"
+        if is_accelerators or any(words in text for words in _BROKEN_DEVICE):
+            return "device"
     return "exception"

@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a finished run went.
+    """How a run went, to its end or as far as it came.
 
     Attributes:
-        objective: The number that the run is judged by.
+        objective: The number that the run is judged by, of the epochs that were run.
         best: The row of metrics.csv of the best epoch, by the objective's metric.
         last: The row of the last epoch.
         test: "test_loss" and "test_accuracy", or None without a test split.
@@ -110,6 +110,28 @@ class Trainer:
         )
         self.val_batches = self._eval_batches(data.val)
         self.state = RunState(folder, recipe.objective, settings, data.content)
+        self._num_taken_up: int | None = None
+
+    def take_up(self) -> int:
+        """Goes on from the folder's checkpoint where there is one; ``fit`` begins with it.
+
+        Returns:
+            Number of epochs that an earlier run has finished.
+
+        Raises:
+            CheckpointError: The checkpoint is of another configuration or cannot be read; the
+                trainer is of no use any more.
+        """
+        if self._num_taken_up is not None:
+            return self._num_taken_up
+        if self.config.resume == "never" or not self.folder.last_checkpoint.exists():
+            if self.folder.metrics_csv.exists():
+                log.info("no checkpoint to go on from, so it starts at epoch 1")
+            self.folder.clear()
+        else:
+            self.state.resume(self.model, self.step.optimizer)
+        self._num_taken_up = len(self.state.rows)
+        return self._num_taken_up
 
     def fit(self, reporter: Reporter, raise_if_stopped: Callable[[], None]) -> FitResult:
         """Trains until the last epoch, from the folder's checkpoint where there is one.
@@ -123,14 +145,9 @@ class Trainer:
         Raises:
             NonFiniteLossError: The training diverged.
             Stopped: Passed on, after the last finished epoch is saved.
-            ConfigError: The folder's checkpoint is of another configuration.
+            CheckpointError: The folder's checkpoint is of another configuration.
         """
-        if self.config.resume == "never" or not self.folder.last_checkpoint.exists():
-            if self.folder.metrics_csv.exists():
-                log.info("no checkpoint to go on from, so it starts at epoch 1")
-            self.folder.clear()
-        else:
-            self.state.resume(self.model, self.step.optimizer)
+        self.take_up()
         for row in self.state.rows:
             reporter.report(int(row["epoch"]), row)
         first = len(self.state.rows) + 1
@@ -221,7 +238,7 @@ class Trainer:
 
     def _finish(self, raise_if_stopped: Callable[[], None]) -> FitResult:
         """Measures the test split and writes what stays of the run."""
-        state, objective = self.state, self.recipe.objective
+        state = self.state
         assert state.last_predictions is not None
         self.folder.write_predictions(
             self.data.val.names,
@@ -237,9 +254,17 @@ class Trainer:
             },
             self.folder.best_checkpoint,
         )
+        weights = state.best["model"] if self.recipe.objective.epoch == "best" else None
+        return self.result(self._test(weights, raise_if_stopped))
+
+    def result(self, test: Row | None = None) -> FitResult:
+        """How the run stands after the epochs that are finished, one at least.
+
+        Args:
+            test: What the test split gave, if it was measured.
+        """
+        state, objective = self.state, self.recipe.objective
         chosen = state.best["row"] if objective.epoch == "best" else state.rows[-1]
-        weights = state.best["model"] if objective.epoch == "best" else None
-        test = self._test(weights, raise_if_stopped)
         num_images = len(state.rows) * len(self.train_batches) * self.config.batch_size
         return FitResult(
             objective=chosen[objective.metric],

@@ -41,6 +41,20 @@ class StopSignals:
         if self._signum is not None:
             raise Stopped(self._signum)
 
+    def pass_on(self) -> None:
+        """Hands on a signal that came too late for the run: to whoever listened before it.
+
+        Call it after the block.
+
+        Raises:
+            Stopped: A signal came, and nobody else listens.
+        """
+        if self._signum is None:
+            return
+        if signal.getsignal(self._signum) in (signal.SIG_DFL, signal.default_int_handler):
+            raise Stopped(self._signum)
+        signal.raise_signal(self._signum)
+
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._signum = signum
         for other in (signal.SIGINT, signal.SIGTERM):

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.faults import Fault
 from resnet_sweep.training.checkpoint import Checkpoint, to_host
 from resnet_sweep.training.config import ObjectiveConfig, direction_of
 from resnet_sweep.training.continuation import config_differences
+from resnet_sweep.training.failures import CheckpointError
 from resnet_sweep.training.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class RunState:
         """Takes up the folder's checkpoint, which must be there.
 
         Raises:
-            ConfigError: It cannot be read, or is of another configuration or other data.
+            CheckpointError: It cannot be read, or is of another configuration or other data.
         """
         path = self._folder.last_checkpoint
         checkpoint = Checkpoint.load(path)
@@ -109,7 +110,7 @@ class RunState:
                 )
             )
         if faults:
-            raise ConfigError(faults)
+            raise CheckpointError(faults)
         try:
             model.load_state_dict(checkpoint.model)
             optimizer.load_state_dict(checkpoint.optimizer)
@@ -117,7 +118,7 @@ class RunState:
             # The same settings, so the network's own code has changed since.
             rule = f"does not fit the network any more: {' '.join(str(error).split())[:200]}"
             fix = "type trainer.resume=never to start anew"
-            raise ConfigError([Fault("trainer.resume", path, rule, fix=fix)]) from error
+            raise CheckpointError([Fault("trainer.resume", path, rule, fix=fix)]) from error
         self.rows, self.best = checkpoint.rows, checkpoint.best
         self.last_predictions = checkpoint.predictions
         self._seconds_before = checkpoint.seconds

@@ -1,0 +1,215 @@
+"""One run in its folder: from a configuration to trained weights, metrics and result.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from resnet_sweep.config import Config
+from resnet_sweep.files import replacing
+from resnet_sweep.models import build_model
+from resnet_sweep.models.config import model_name
+from resnet_sweep.training import device as devices
+from resnet_sweep.training.config import Recipe
+from resnet_sweep.training.environment import repeatable
+from resnet_sweep.training.failures import CheckpointError
+from resnet_sweep.training.folder import RunFolder
+from resnet_sweep.training.loop import FitResult, Trainer
+from resnet_sweep.training.reporter import Reporter
+from resnet_sweep.training.session import Session
+from resnet_sweep.training.signals import StopSignals
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended that came to its end or was given up by a pruner.
+
+    Attributes:
+        result: Of all its epochs, or of those that it was given.
+        peak_memory_mib: Most memory that it used.
+        pruned: What the pruner raised, None for a run that came to its end.
+    """
+
+    result: FitResult
+    peak_memory_mib: float
+    pruned: Exception | None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The unfinished run that this one goes on from.
+
+    Attributes:
+        folder: Its folder.
+        epoch: Epochs taken over; 0 where its checkpoint could not be used.
+        problem: Why it could not be used, else None.
+    """
+
+    folder: str
+    epoch: int
+    problem: str | None = None
+
+
+class Run:
+    """One run, from its start to its result.
+
+    Args:
+        config: Checked, with absolute paths.
+        folder: Where its files go; claimed by the caller.
+        session: Has the data.
+        previous: Folders of earlier attempts at the same run, newest first. It goes on from
+            the first that holds a checkpoint, unless its own folder holds one.
+        shows_bar: Whether a progress bar is drawn on stderr.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        session: Session,
+        *,
+        previous: Iterable[Path] = (),
+        shows_bar: bool = False,
+    ) -> None:
+        self.config, self.folder, self._session = config, folder, session
+        self._previous = [RunFolder(path) for path in previous if path.is_dir()]
+        self._shows_bar = shows_bar
+
+    def train(self, reporter: Reporter, signals: StopSignals) -> Ended:
+        """Trains until the last epoch or until it is pruned, and writes result.json.
+
+        Args:
+            reporter: Told every epoch; the only one who prunes.
+            signals: Entered while it trains.
+
+        Raises:
+            Stopped: A signal came.
+            Exception: Whatever goes wrong, now or in the network.
+        """
+        trainer, origin = self._start()
+        pruned: Exception | None = None
+        with signals:
+            try:
+                result = trainer.fit(reporter, signals.raise_if_stopped)
+            except Exception as error:
+                if not is_pruned(error):
+                    raise
+                # Its frames hold the network.
+                pruned, result = error.with_traceback(None), trainer.result()
+            facts = _facts(trainer)
+            self.folder.write_result(
+                {
+                    "state": "COMPLETE" if pruned is None else "PRUNED",
+                    **dataclasses.asdict(result),
+                    **facts,
+                    **repeatable(self.config.trainer.seed),
+                    **({} if origin is None else {"resumed_from": dataclasses.asdict(origin)}),
+                }
+            )
+            for folder in (self.folder, *self._previous):
+                folder.last_checkpoint.unlink(missing_ok=True)
+        return Ended(result, facts["peak_memory_mib"], pruned)
+
+    def _start(self) -> tuple[Trainer, Origin | None]:
+        """The trainer, after what an earlier attempt has done."""
+        previous = self._take_over()
+        trainer = self._build()
+        if previous is None:
+            self._log_start(trainer)
+            return trainer, None
+        folder = str(previous.path)
+        try:
+            epoch = trainer.take_up()
+        except CheckpointError as error:
+            # It will not fit the next time either, so the trial would never be done.
+            log.warning("starts anew, not from trial folder %s: %s", folder, error)
+            self.folder.last_checkpoint.unlink()
+            trainer, origin = self._build(), Origin(folder, 0, str(error))
+        else:
+            log.info("goes on from epoch %d of trial folder %s", epoch, folder)
+            origin = Origin(folder, epoch)
+        self._log_start(trainer)
+        return trainer, origin
+
+    def _take_over(self) -> RunFolder | None:
+        """Copies the newest checkpoint of an earlier attempt; returns where it was."""
+        own = self.folder.last_checkpoint
+        if self.config.trainer.resume == "never" or own.exists():
+            return None
+        for folder in self._previous:
+            if folder.last_checkpoint.exists():
+                with replacing(own) as path:
+                    shutil.copyfile(folder.last_checkpoint, path)
+                return folder
+        return None
+
+    def _build(self) -> Trainer:
+        """The one place where a configuration becomes data, model and trainer."""
+        config = self.config
+        device = devices.resolve_device(config.trainer.device)
+        precision = devices.resolve_precision(config.trainer.precision, device)
+        devices.set_process_state(config.trainer, device)
+        data = self._session.data(config.data)
+        torch.manual_seed(config.trainer.seed)
+        model = build_model(
+            config.model, len(data.classes), config.data.channels, config.data.image_size
+        )
+        return Trainer(
+            model=model,
+            data=data,
+            recipe=Recipe(config.optimizer, config.scheduler, config.trainer, config.objective),
+            augment=config.data.augment,
+            folder=self.folder,
+            device=device,
+            precision=precision,
+            settings=dataclasses.asdict(config),
+            console=Console(stderr=True) if self._shows_bar else None,
+        )
+
+    def _log_start(self, trainer: Trainer) -> None:
+        facts, data = _facts(trainer), trainer.data
+        log.info(
+            "%s, %s parameters, on %s in %s",
+            model_name(self.config.model),
+            f"{facts['num_parameters']:,}",
+            facts["device"],
+            facts["precision"],
+        )
+        log.info(
+            "%s: %d training and %d validation images, %d classes, %d pixels",
+            self.config.data.name,
+            len(data.train.labels),
+            len(data.val.labels),
+            len(data.classes),
+            self.config.data.image_size,
+        )
+
+
+def is_pruned(error: BaseException) -> bool:
+    """Whether a pruner of Optuna gave the run up."""
+    # Whoever raises it has loaded Optuna; a run outside a sweep does without.
+    optuna = sys.modules.get("optuna")
+    return optuna is not None and isinstance(error, optuna.TrialPruned)
+
+
+def _facts(trainer: Trainer) -> dict[str, Any]:
+    """What is known about a run beside its metrics."""
+    return {
+        "num_parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "device": devices.device_name(trainer.device),
+        "precision": trainer.precision,
+        "peak_memory_mib": devices.peak_memory_mib(trainer.device),
+        "data_hash": trainer.data.content,
+        "num_skipped_images": trainer.data.num_skipped,
+    }
