@@ -1,0 +1,134 @@
+"""hydra/launcher=local: the jobs of a sweep in subprocesses, one for each slot.
+
+A slot is a GPU, a share of one (``workers_per_gpu``), or a share of the CPU cores. Its process
+sees its own device only, and as many threads as its share of the cores. Jobs of one ``launch``
+run one after another in the same process of a slot, so that a module as dear as torch is
+imported once a slot: module-level state lives on from job to job as with
+hydra/launcher=basic. A process that dies is started again for the same job, at most
+``max_restarts`` times in a row; after that the job has failed.
+
+A task function with a true attribute ``quiet_workers`` is a worker that takes many trials: its
+output goes to ``<hydra.sweep.dir>/workers/<slot>.log``, and ``restart_window_s`` holds for it.
+Others print on the terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, configure_log, filter_overrides, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from resnet_sweep.faults import ConfigError
+from resnet_sweep.sweep.launcher_config import AUTO, LocalLauncherConf, launcher_faults
+
+if TYPE_CHECKING:
+    from resnet_sweep.sweep.local.gpus import Gpu
+    from resnet_sweep.sweep.local.slots import Slot
+
+log = logging.getLogger(__name__)
+
+
+class LocalLauncher(Launcher):
+    """Runs jobs in subprocesses of this machine; see the module.
+
+    Attributes:
+        slots: Where jobs run; known after ``setup``.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._options = LocalLauncherConf(**options)
+        self._gpus: list[Gpu] = []
+        self.slots: list[Slot] = []
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
+        self.task_function: TaskFunction | None = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Looks at the machine and shares it between the slots.
+
+        Raises:
+            ConfigError: An option is wrong, or the GPUs have no room for the workers.
+        """
+        faults = launcher_faults(self._options)
+        if faults:
+            raise ConfigError(faults)
+        self._find_slots()
+        self.config = config
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+
+    def num_slots(self) -> int:
+        """How many jobs run at a time."""
+        return len(self.slots)
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Runs a job for each list of overrides, as many at a time as there are slots.
+
+        Returns:
+            What the jobs returned, in the order of ``job_overrides``.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came; nothing runs any more.
+            ConfigError: The task cannot be sent to another process.
+        """
+        # Every Hydra application of the environment imports this module.
+        from resnet_sweep.sweep.local.mps import running_mps
+        from resnet_sweep.sweep.local.payload import Work, write_payload
+        from resnet_sweep.sweep.local.pool import Pool, RestartRule
+        from resnet_sweep.sweep.local.serve import JobRequest
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        assert self.task_function is not None
+        setup_globals()
+        configure_log(
+            self.config.hydra.hydra_logging,
+            self.config.hydra.verbose,
+            execution_whitelist=self.hydra_context.execution_whitelist,
+        )
+        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        requests = [
+            JobRequest(initial_job_idx + i, tuple(overrides))
+            for i, overrides in enumerate(job_overrides)
+        ]
+        is_worker = bool(getattr(self.task_function, "quiet_workers", False))
+        logs = folder / "workers" if is_worker else None
+        if logs is None:
+            log.info("Launching %d jobs on %d slots", len(requests), len(self.slots))
+            for request in requests:
+                log.info("\t#%d : %s", request.num, " ".join(filter_overrides(request.overrides)))
+        else:
+            logs.mkdir(exist_ok=True)
+        options = self._options
+        rule = RestartRule(options.max_restarts, options.restart_window_s if is_worker else None)
+        work = Work(self.hydra_context, self.config, self.task_function, Singleton.get_state())
+        shared = self._gpus if options.mps == AUTO and options.workers_per_gpu > 1 else []
+        with contextlib.ExitStack() as stack:
+            payload = stack.enter_context(write_payload(work))
+            env = stack.enter_context(running_mps([gpu.uuid for gpu in shared])) if shared else {}
+            return Pool(self.slots, payload, rule, env, logs).run(requests)
+
+    def _find_slots(self) -> None:
+        import os
+
+        from resnet_sweep.sweep.local.gpus import installed_uuids, visible_gpus
+        from resnet_sweep.sweep.local.slots import count_cores, make_slots
+
+        options = self._options
+        self._gpus = visible_gpus(installed_uuids(), os.environ)
+        self.slots = make_slots(
+            self._gpus, options.workers, options.workers_per_gpu, count_cores(), os.environ
+        )

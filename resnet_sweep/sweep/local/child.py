@@ -1,0 +1,42 @@
+"""What a slot's process starts with, run as a file: ``child.py PARENT GUARD CONNECTION PAYLOAD``.
+
+It is run by its path and not as a module, so that neither the working directory nor
+PYTHONPATH decides what it imports. Until the parent's ``sys.path`` is there, only the
+standard library can be.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from io import BytesIO
+from multiprocessing.connection import Connection
+
+
+def main(parent_pid: int, guard_fd: int, connection_fd: int, payload_fd: int) -> None:
+    """Ties itself to its parent and runs the jobs that the parent sends.
+
+    Args:
+        parent_pid: Who started it.
+        guard_fd: A pipe that ends with the parent.
+        connection_fd: Where jobs come from and returns go.
+        payload_fd: What all jobs have in common, see payload.py.
+    """
+    with open(payload_fd, "rb", buffering=0, closefd=True) as file:
+        # Its position belongs to the parent and to all processes together.
+        payload = BytesIO(os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0))
+    sys.path[:] = pickle.load(payload)  # noqa: S301 - written by the parent
+
+    from resnet_sweep.sweep.local.guard import end_with_parent
+    from resnet_sweep.sweep.local.serve import JobServer
+
+    end_with_parent(parent_pid, guard_fd)
+    connection = Connection(connection_fd)
+    # What a job forks must not keep the connection open when the job has died.
+    os.register_at_fork(after_in_child=connection.close)
+    JobServer(connection, payload).serve()
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
