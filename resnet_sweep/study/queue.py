@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,8 +27,7 @@ class Budget:
         num_tickets: Planned and drawn tickets together.
         num_configurations: Of a finite space: when so many have been tried the study ends.
         retry: How often a ticket is tried again, by kind of failure.
-        max_failure_rate: Share of failed trials at which the study stops.
-        failure_window: So many trials have ended before that share is looked at.
+        max_failure_rate: When more than this share of all tickets has failed the study stops.
         close_slot_after: So many failures at once in a row close a slot; None never.
         num_workers: How many work on the study together.
     """
@@ -38,7 +37,6 @@ class Budget:
     num_configurations: int | None = None
     retry: Mapping[str, int] = field(default_factory=dict)
     max_failure_rate: float = 1.0
-    failure_window: int = 1
     close_slot_after: int | None = None
     num_workers: int = 1
 
@@ -146,7 +144,7 @@ class Queue:
 
     def num_open(self) -> int:
         """Tickets that still need an attempt, running ones included."""
-        if self._is_used_up():
+        if self.is_used_up():
             return len(self.ledger.running) + len(list(self.ledger.to_retry()))
         return self.budget.num_tickets - sum(
             ticket < self.budget.num_tickets and self.ledger.is_done(ticket)
@@ -155,11 +153,8 @@ class Queue:
 
     def has_failed_too_often(self) -> bool:
         """Whether more trials have failed than max_failure_rate allows."""
-        counts = self.ledger.counts
-        num_ended = sum(counts.values())
-        if num_ended < self.budget.failure_window:
-            return False
-        return counts["FAIL"] / num_ended > self.budget.max_failure_rate
+        allowed = self.budget.max_failure_rate * self.budget.num_tickets
+        return self.ledger.num_failed() > allowed
 
     def is_closed(self, worker: str, slot: str) -> bool:
         """Whether the slot has failed so often at once that it gets no more trials.
@@ -190,7 +185,7 @@ class Queue:
         again = next(iter(self.ledger.to_retry()), None)
         if again is not None:
             return again
-        if self._is_used_up():
+        if self.is_used_up():
             return None
         self._first_free = self._free_from(self._first_free)
         return self._first_free if self._first_free < self.budget.num_tickets else None
@@ -200,7 +195,8 @@ class Queue:
             ticket += 1
         return ticket
 
-    def _is_used_up(self) -> bool:
+    def is_used_up(self) -> bool:
+        """Whether every configuration of a finite space has been begun."""
         num = self.budget.num_configurations
         return num is not None and self.ledger.num_tried() >= num
 

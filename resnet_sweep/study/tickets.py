@@ -164,6 +164,15 @@ class Ledger:
         """Different configurations that have been begun."""
         return len(self.tried | {canonical(trial.params) for trial in self.running.values()})
 
+    def num_failed(self) -> int:
+        """Tickets that have failed for good."""
+        if not self.counts["FAIL"]:
+            return 0
+        return sum(
+            ticket.state == TrialState.FAIL and self.is_done(number)
+            for number, ticket in self.tickets.items()
+        )
+
     def num_done(self) -> int:
         """Tickets that need no further attempt."""
         return sum(self.is_done(ticket) for ticket in self.tickets)

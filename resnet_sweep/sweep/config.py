@@ -21,7 +21,9 @@ class StudySweeperConf:
     """hydra/sweeper=study."""
 
     _target_: str = "resnet_sweep.sweep.sweeper.StudySweeper"
-    defaults: list[Any] = field(default_factory=lambda: [{"sampler": "study_tpe"}, {"pruner": "none"}])
+    defaults: list[Any] = field(
+        default_factory=lambda: [{"sampler": "study_tpe"}, {"pruner": "none"}]
+    )
     # Draws the values of trials that are not planned.
     sampler: Any = None
     # Gives up a trial that reports worse values than others did.
@@ -42,7 +44,7 @@ class StudySweeperConf:
     custom_search_space: str | None = None
     # key: values as on the command line, or {space: values, when: key=value}.
     params: dict[str, Any] | None = None
-    # Trials that run first: a list of {key: value}, a YAML or CSV file, or {study: FOLDER, best: k}.
+    # Trials that run first: a list of {key: value}, a YAML or CSV file, {study: FOLDER, best: k}.
     trials: Any = None
     # Runs of a trial, with seeds seed_key + 0, 1, ...; the objective is their mean.
     repeats: int = 1

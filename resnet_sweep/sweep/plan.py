@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, open_dict, read_write
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.sweep.compose import Composer
@@ -52,9 +52,21 @@ class Plan:
         kept = tuple(one for one in self.space.dimensions if one.key not in left_out)
         return dataclasses.replace(self.space, dimensions=kept)
 
+    def chosen(self, values: Values, lookup: Callable[[str], Any]) -> dict[str, Any]:
+        """Those of a ticket's values whose conditions hold."""
+        chosen: dict[str, Any] = {}
+        for one in self.space_of(values).dimensions:
+            if one.key in values and self.space.active(one, chosen, lookup):
+                chosen[one.key] = values[one.key]
+        return chosen
+
 
 def make_plan(
-    options: Options, arguments: Sequence[str], loader: ConfigLoader, base: Path
+    options: Options,
+    arguments: Sequence[str],
+    loader: ConfigLoader,
+    base: Path,
+    lookup: Callable[[str], Any],
 ) -> Plan:
     """Turns settings and command line into tickets.
 
@@ -63,11 +75,12 @@ def make_plan(
         arguments: Overrides of the task.
         loader: Knows which groups there are.
         base: What relative paths are relative to.
+        lookup: Finds what a key is set to where no dimension sets it.
 
     Raises:
         ConfigError: All that is wrong with the space, the explicit trials and the budget.
     """
-    space = Space.parse(options.params, arguments, loader)
+    space = Space.parse(options.params, arguments, loader, lookup)
     explicit = read_trials(options.trials, base)
     if explicit:
         return _explicit_plan(options, space, explicit)
@@ -87,12 +100,18 @@ def _refuse_intervals(dimensions: Sequence[Dimension], is_grid_sampler: bool) ->
         fix = "type values with commas between them, or another hydra/sweeper/sampler"
         rule = "is no list of values, and the grid sampler needs lists"
     faults = [
-        Fault(one.key, f"[{one.low}, {one.high}]", rule, fix=fix)
+        Fault(one.key, f"{one.low} to {one.high}", rule, fix=fix)
         for one in dimensions
-        if not one.is_finite
+        if _is_interval(one)
     ]
     if faults:
         raise ConfigError(faults)
+
+
+def _is_interval(dimension: Dimension) -> bool:
+    """Whether somebody gave two ends and no list, whole numbers between them or not."""
+    single = dimension.low == dimension.high
+    return not dimension.choices and dimension.step is None and not single
 
 
 def _explicit_plan(options: Options, space: Space, explicit: Sequence[Values]) -> Plan:
@@ -108,13 +127,13 @@ def _explicit_plan(options: Options, space: Space, explicit: Sequence[Values]) -
         for key in keys
         if key in only_planned
     )
-    lists = tuple(one for one in space.dimensions if one.is_finite and one.key not in keys)
+    free = [one for one in space.dimensions if one.key not in keys]
+    lists = tuple(one for one in free if not _is_interval(one))
     combinations = dataclasses.replace(space, dimensions=lists).grid()
     planned = tuple({**values, **more} for values in explicit for more in combinations)
     whole = dataclasses.replace(space, dimensions=(*added, *space.dimensions))
     if options.n_trials is None:
-        open_keys = [one for one in space.dimensions if not one.is_finite and one.key not in keys]
-        _refuse_intervals(open_keys, is_grid_sampler=False)
+        _refuse_intervals(free, is_grid_sampler=False)
         return Plan(whole, planned, len(planned), only_planned)
     if options.n_trials > len(planned) and not space.dimensions:
         rule = f"is more than the {len(planned)} explicit trials, and there is nothing to draw"
@@ -163,10 +182,7 @@ def check_plan(plan: Plan, composer: Composer, task: Task, lookup: Callable[[str
     """
     faults: dict[str, Fault] = {}
     for values in stand_ins(plan):
-        chosen: dict[str, Any] = {}
-        for one in plan.space_of(values).dimensions:
-            if one.key in values and plan.space.active(one, chosen, lookup):
-                chosen[one.key] = values[one.key]
+        chosen = plan.chosen(values, lookup)
         job = composer.compose(plan.space.overrides(chosen))
         faults |= {str(fault): fault for fault in task.check(without_hydra(job))}
     if faults:
@@ -178,14 +194,3 @@ def without_hydra(config: DictConfig) -> DictConfig:
     with read_write(config), open_dict(config):
         config.pop("hydra", None)
     return config
-
-
-def lookup_in(config: DictConfig) -> Callable[[str], Any]:
-    """Finds what a key is set to where no dimension sets it: a group's choice, or a value."""
-    choices = OmegaConf.to_container(config.hydra.runtime.choices)
-    assert isinstance(choices, dict)
-
-    def find(key: str) -> Any:
-        return choices[key] if key in choices else OmegaConf.select(config, key)
-
-    return find

@@ -26,7 +26,7 @@ from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.queue import Claim, Queue, log_event
 from resnet_sweep.study.tickets import INTERRUPTED, canonical
 from resnet_sweep.sweep.compose import Composer
-from resnet_sweep.sweep.plan import lookup_in
+from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.stopping import StopFlag, TrialTimeoutError
 from resnet_sweep.sweep.trial import CurrentTrial, running
 
@@ -243,7 +243,7 @@ class Runner:
         self._pruned = False
         returned = run_job(
             hydra_context=self.context,
-            task_function=partial(self._call, current),
+            task_function=partial(self._call, claim, current),
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
@@ -254,8 +254,8 @@ class Runner:
             return Outcome(TrialState.PRUNED)
         return self._complete(value)
 
-    def _call(self, current: SweepTrial, config: DictConfig) -> Any:
-        give_up = None if self.spec.in_this_process else partial(self._give_up, current.number)
+    def _call(self, claim: Claim, current: SweepTrial, config: DictConfig) -> Any:
+        give_up = None if self.spec.in_this_process else partial(self._give_up, claim.trial.number)
         with running(current), self.stop.in_task(self.spec.timeout_s, give_up):
             try:
                 return self.task(config)

@@ -36,6 +36,9 @@ class Task(Protocol):
     def failure_kind(self, error: BaseException) -> str:
         """A short name for what ended a trial, for tables and ``hydra.sweeper.retry``."""
 
+    def num_reports(self, cfg: DictConfig) -> int | None:
+        """How often a whole trial reports; None where that is not known beforehand."""
+
     def after_trial(self, failed: bool) -> None:
         """Called in the worker after every trial: lets go of what the trial held."""
 
@@ -69,6 +72,10 @@ class FunctionTask:
             return "out_of_memory"
         return "exception"
 
+    def num_reports(self, cfg: DictConfig) -> int | None:
+        """Not known."""
+        return None
+
     def after_trial(self, failed: bool) -> None:
         """Frees what a failed trial still holds, on a GPU as well."""
         if failed:
@@ -99,4 +106,6 @@ def make_task(path: str | None, function: TaskFunction) -> Task:
     try:
         return cast(Task, instantiate({"_target_": path}))
     except (InstantiationException, HydraException) as error:
-        raise ConfigError([Fault("hydra.sweeper.task", path, f"cannot be made: {error}")]) from error
+        raise ConfigError(
+            [Fault("hydra.sweeper.task", path, f"cannot be made: {error}")]
+        ) from error

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log
@@ -20,7 +19,7 @@ from resnet_sweep.sweep.plan import Plan
 from resnet_sweep.sweep.stopping import StopFlag
 
 if TYPE_CHECKING:
-    from resnet_sweep.study.queue import Budget, Claim, Queue
+    from resnet_sweep.study.queue import Budget, Queue
     from resnet_sweep.sweep.samplers import SamplerFactory
     from resnet_sweep.sweep.task import Task
 
@@ -110,7 +109,7 @@ class Worker:
         name = f"{self.spec.session}-{index}"
         folder = StudyFolder(self.spec.folder)
         slot = os.environ.get(SLOT_VARIABLE, index)
-        worker_config = HydraConfig.instance().cfg
+        worker_config = cast(DictConfig | None, HydraConfig.instance().cfg)
         with FileLock(folder.worker_lock(name)), StopFlag() as stop:
             job = _Loop(self, name, slot, folder, stop)
             try:
@@ -158,9 +157,10 @@ class _Loop:
         return num_trials
 
     def close(self) -> None:
+        from resnet_sweep.study.storage import close_storage
+
         self.task.close()
-        self.queue.study._storage.remove_session()
-        gc.collect()
+        close_storage(self.queue.study._storage)
 
     def _is_current(self) -> bool:
         """Whether the sweep that this worker belongs to still is the study's newest."""
@@ -183,31 +183,16 @@ def open_queue(spec: Spec) -> Queue:
     import optuna
 
     from resnet_sweep.study.queue import Queue
-    from resnet_sweep.study.storages import claim_lock
+    from resnet_sweep.study.storage import claim_lock, open_storage
     from resnet_sweep.sweep.pruners import make_pruner
 
     folder = StudyFolder(spec.folder)
-    storage = shared_storage(spec.storage, folder)
+    storage = open_storage(spec.storage, folder)
     study = optuna.load_study(
         study_name=spec.study_name, storage=storage, pruner=make_pruner(spec.pruner)
     )
     lock = claim_lock(storage, spec.storage, folder, spec.study_name)
     return Queue(study, spec.budget, folder, lock, spec.samplers.make)
-
-
-# The storage in memory lives in the process that runs the sweep, and only there.
-_in_memory: dict[Path, Any] = {}
-
-
-def shared_storage(url: str | None, folder: StudyFolder) -> Any:
-    """Opens a storage; the one in memory is the same for all who ask in this process."""
-    from resnet_sweep.study.storages import is_memory, open_storage
-
-    if url is None or not is_memory(url):
-        return open_storage(url, folder)
-    if folder.path not in _in_memory:
-        _in_memory[folder.path] = open_storage(url, folder)
-    return _in_memory[folder.path]
 
 
 def read_session(folder: StudyFolder) -> str:

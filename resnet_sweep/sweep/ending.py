@@ -1,0 +1,136 @@
+"""The end of a sweep: tables, results, what to type next, and the exit code."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from optuna.trial import TrialState
+
+from resnet_sweep.files import replacing
+from resnet_sweep.study.queue import Queue
+from resnet_sweep.sweep.interrupt import Interrupted
+
+if TYPE_CHECKING:
+    from resnet_sweep.sweep.engine import Sweep
+    from resnet_sweep.sweep.task import Task
+
+log = logging.getLogger(__name__)
+
+# See the exit codes of resnet_sweep.outcome; they are the same for any application.
+SOME_FAILED, NOTHING_COMPLETED = 3, 4
+
+
+class SweepFailedError(RuntimeError):
+    """More trials failed than hydra.sweeper.max_failure_rate allows."""
+
+
+def finish(sweep: Sweep, queue: Queue, task: Task, error: BaseException | None) -> None:
+    """Writes and prints what came out, and ends the way the sweep ended.
+
+    Raises:
+        SystemExit: Natively, with 3 or 4 when trials have failed, 130 or 143 after a signal.
+        SweepFailedError: As a drop-in, when too many have failed.
+        BaseException: ``error``, if it is none of a signal.
+    """
+    queue.refresh()
+    if queue.num_open() == 0 and queue.is_used_up():
+        sweep.study.set_user_attr("used_up", True)
+        log.info("every configuration of the space has been tried")
+    _tidy(sweep, task)
+    _write_best(sweep)
+    _write_table(sweep)
+    if queue.num_open():
+        from resnet_sweep.sweep.engine import typed_again
+
+        print(f"{queue.num_open()} trials are left; to go on: {typed_again()}", file=sys.stderr)
+    if error is not None:
+        _end_with(error, sweep.options.is_drop_in)
+    if queue.has_failed_too_often():
+        _fail(sweep, queue)
+    if not sweep.options.is_drop_in:
+        code = _exit_code(sweep)
+        if code:
+            raise SystemExit(code)
+
+
+def _end_with(error: BaseException, is_drop_in: bool) -> None:
+    if isinstance(error, KeyboardInterrupt) and not is_drop_in:
+        signum = error.signum if isinstance(error, Interrupted) else signal.SIGINT
+        raise SystemExit(128 + signum) from None
+    raise error
+
+
+def _exit_code(sweep: Sweep) -> int:
+    from resnet_sweep.study.reading import Snapshot
+
+    counts = Snapshot.take(sweep.study, sweep.folder).counts
+    if counts["COMPLETE"] == 0:
+        return NOTHING_COMPLETED
+    return SOME_FAILED if counts["FAIL"] else 0
+
+
+def _fail(sweep: Sweep, queue: Queue) -> None:
+    counts = queue.ledger.counts
+    failed = [t for t in sweep.study.get_trials(deepcopy=False) if t.state == TrialState.FAIL]
+    last = failed[-1].user_attrs
+    text = (
+        f"{counts['FAIL']} of {sum(counts.values())} trials failed, more than "
+        f"hydra.sweeper.max_failure_rate={sweep.options.max_failure_rate:g} allows; "
+        f"the last: {last.get('error')}"
+    )
+    if not sweep.options.is_drop_in:
+        log.error("%s", text)
+        raise SystemExit(_exit_code(sweep) or SOME_FAILED)
+    raise SweepFailedError(f"{text}\n{last.get('traceback', '')}")
+
+
+def _tidy(sweep: Sweep, task: Task) -> None:
+    """Lets go of what is large in trials that are not among the best."""
+    from resnet_sweep.sweep.runner import best_trials
+
+    keep = sweep.options.keep_checkpoints
+    if keep is None or len(sweep.options.directions) > 1:
+        return
+    trials = best_trials(sweep.study, len(sweep.study.get_trials(deepcopy=False)))
+    for trial in trials[keep:]:
+        if "folder" in trial.user_attrs and "duplicate_of" not in trial.user_attrs:
+            task.discard(sweep.folder.path / trial.user_attrs["folder"])
+
+
+def _write_best(sweep: Sweep) -> None:
+    """optimization_results.yaml, as hydra-optuna-sweeper writes it, with the trial's number."""
+    study = sweep.study
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    results: dict[str, Any] = {"name": "optuna"}
+    if len(sweep.options.directions) > 1:
+        results["solutions"] = [
+            {"params": one.params, "values": one.values, "number": one.number}
+            for one in study.best_trials
+        ]
+    elif complete:
+        best = study.best_trial
+        results |= {"best_params": best.params, "best_value": best.value}
+        results["best_number"] = best.number
+        log.info("best trial %d: %s", best.number, best.value)
+    path: Path
+    with replacing(sweep.folder.optimization_results_yaml) as path:
+        OmegaConf.save(OmegaConf.create(results), path)
+
+
+def _write_table(sweep: Sweep) -> None:
+    from resnet_sweep.report.render import render
+    from resnet_sweep.report.results import table_of
+    from resnet_sweep.study.reading import Snapshot
+    from resnet_sweep.sweep.engine import shown_path
+
+    snapshot = Snapshot.take(sweep.study, sweep.folder)
+    table = table_of(snapshot, sweep.folder.path)
+    with replacing(sweep.folder.results_csv) as path:
+        table.to_csv(path, index=False)
+    base = Path(sweep.master.hydra.runtime.cwd)
+    print(f"\n{render(table)}\n\n{shown_path(sweep.folder.results_csv, base)}")

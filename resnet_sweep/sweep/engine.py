@@ -1,0 +1,304 @@
+"""The sweep from its settings to its results: plan, place, study, workers, end."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from resnet_sweep.faults import ConfigError
+from resnet_sweep.files import replacing
+from resnet_sweep.study.folder import StudyFolder
+from resnet_sweep.sweep.compose import Composer
+from resnet_sweep.sweep.conditions import lookup_in
+from resnet_sweep.sweep.config import Options, check_options
+from resnet_sweep.sweep.frozen import changed_sources, freeze, frozen_loader
+from resnet_sweep.sweep.identity import differences, overrides_hash, quoted, study_identity
+from resnet_sweep.sweep.place import Place, find_place
+from resnet_sweep.sweep.plan import Plan, check_plan, make_plan
+from resnet_sweep.sweep.slots import num_slots
+from resnet_sweep.sweep.task import make_task
+
+if TYPE_CHECKING:
+    import optuna
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Sweep:
+    """All that is known when the workers can start.
+
+    Attributes:
+        options: The sweeper's settings, names and URLs made concrete.
+        plan: Tickets and space.
+        place: The study's folder, held.
+        context: Of Hydra, composing from the frozen sources.
+        function: The application's task function.
+        master: The sweep's configuration, naming the folder.
+        study: Opened by the sweep itself.
+        seed: Of the sampler.
+        num_slots: Of the launcher; None where it is not known.
+    """
+
+    options: Options
+    plan: Plan
+    place: Place
+    context: HydraContext
+    function: TaskFunction
+    master: DictConfig
+    study: optuna.Study
+    seed: int
+    num_slots: int | None
+
+    @property
+    def folder(self) -> StudyFolder:
+        """The study's."""
+        return self.place.folder
+
+
+class Engine:
+    """One sweep of one command."""
+
+    def __init__(
+        self, options: Options, context: HydraContext, function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keeps what Hydra gives a sweeper.
+
+        Args:
+            options: The sweeper's settings.
+            context: Config loader, callbacks and whitelist.
+            function: The application's task function.
+            config: The sweep's composed configuration.
+        """
+        self.options = options
+        self.context = context
+        self.function = function
+        self.config = config
+        self.base = Path(config.hydra.runtime.cwd)
+        self.task = make_task(options.task, function)
+        self.num_slots = num_slots(config, context, function)
+
+    def run(self, arguments: Sequence[str]) -> None:
+        """Runs the study to its total; see StudySweeper.sweep."""
+        from resnet_sweep.sweep.preview import show_plan
+        from resnet_sweep.sweep.running import run_workers
+
+        refuse(check_options(self.options))
+        loader = self.context.config_loader
+        lookup = lookup_in(self.config)
+        plan = make_plan(self.options, arguments, loader, self.base, lookup)
+        digest = overrides_hash(self.config, self.task.free_keys)
+        place = find_place(
+            self.options, self.config, digest, lambda folder: is_unfinished(folder, plan)
+        )
+        begun = False
+        try:
+            self._check(plan, place)
+            if self.options.plan:
+                show_plan(self, plan, place)
+                return
+            sweep = self._open(plan, place)
+            begun = True
+            run_workers(sweep, self.task)
+        finally:
+            place.leave(unused=not begun)
+
+    def _check(self, plan: Plan, place: Place) -> None:
+        """What can be refused before anything is written."""
+        from resnet_sweep.sweep.pruners import check_pruner
+        from resnet_sweep.sweep.samplers import check_sampler
+        from resnet_sweep.sweep.slots import check_workers
+
+        num_objectives = len(self.options.directions)
+        refuse(
+            check_sampler(self.options.sampler, num_objectives)
+            + check_pruner(self.options.pruner, num_objectives)
+            + check_workers(self.options, self.config, plan.num_tickets, self.num_slots)
+            + self._repeat_faults()
+        )
+        if place.is_new:
+            # A study that goes on was checked at its first start, with the same sources.
+            composer = Composer(self.context.config_loader, self.config)
+            check_plan(plan, composer, self.task, lookup_in(self.config))
+
+    def _repeat_faults(self) -> list[Any]:
+        from resnet_sweep.faults import Fault
+
+        if self.options.repeats == 1:
+            return []
+        key = self.options.seed_key
+        faults = []
+        seed = OmegaConf.select(self.config, key, throw_on_missing=False)
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            rule = "names no whole number of the configuration, and repeats count it up"
+            faults.append(Fault("hydra.sweeper.seed_key", key, rule))
+        if len(self.options.directions) > 1:
+            rule = "needs one objective, of which it takes the mean"
+            faults.append(Fault("hydra.sweeper.repeats", self.options.repeats, rule))
+        return faults
+
+    def _open(self, plan: Plan, place: Place) -> Sweep:
+        """Starts the study, or goes on with it."""
+        folder = place.folder
+        loader = self.context.config_loader
+        changed = [] if place.is_new else changed_sources(loader, folder)
+        freeze(loader, folder)
+        frozen = frozen_loader(loader, folder)
+        options = self._concrete(place)
+        master = self._master(frozen, folder)
+        identity = study_identity(options, plan, master, self.task.free_keys)
+        study = self._study(options, plan, place, identity)
+        if not folder.multirun_yaml.exists():
+            self._write_multirun(options, folder, master)
+        with replacing(folder.session) as path:
+            path.write_text(secrets.token_hex(4))
+        self._say_where(place, study, changed)
+        context = dataclasses.replace(self.context, config_loader=frozen)
+        seed = int(study.user_attrs["seed"])
+        return Sweep(
+            options, plan, place, context, self.function, master, study, seed, self.num_slots
+        )
+
+    def _concrete(self, place: Place) -> Options:
+        from resnet_sweep.study.storage import absolute_url
+
+        url = self.options.storage
+        return dataclasses.replace(
+            self.options,
+            storage=None if url is None else absolute_url(url),
+            study_name=self.options.study_name or place.folder.path.name,
+        )
+
+    def _master(self, loader: ConfigLoader, folder: StudyFolder) -> DictConfig:
+        """The sweep's configuration from the frozen sources, with the study's folder in it."""
+        hydra = self.config.hydra
+        own = [line for line in hydra.overrides.hydra if not line.startswith("hydra.sweep.dir=")]
+        own.append(f"hydra.sweep.dir={quoted(str(folder.path))}")
+        master = loader.load_configuration(
+            config_name=hydra.job.config_name,
+            overrides=[*own, *hydra.overrides.task],
+            run_mode=RunMode.MULTIRUN,
+        )
+        OmegaConf.copy_cache(from_config=self.config, to_config=master)
+        with read_write(master), open_dict(master):
+            master.hydra.mode = RunMode.MULTIRUN
+            master.hydra.runtime.cwd = hydra.runtime.cwd
+        return master
+
+    def _study(
+        self, options: Options, plan: Plan, place: Place, identity: dict[str, Any]
+    ) -> optuna.Study:
+        """The study in its storage, which agrees with this sweep."""
+        import optuna
+
+        from resnet_sweep.study.storage import open_storage
+        from resnet_sweep.sweep.samplers import choose_seed
+
+        # Its messages would stand between ours.
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = open_storage(options.storage, place.folder)
+        study = optuna.create_study(
+            study_name=options.study_name,
+            storage=storage,
+            directions=options.directions,
+            load_if_exists=True,
+        )
+        attrs = study.user_attrs
+        self._refuse_other(study, attrs, place, identity)
+        explicit = [dict(values) for values in plan.planned]
+        wanted = {
+            "folder": str(place.folder.path),
+            "identity": identity,
+            "space": plan.space.to_json(),
+            "plan": {"tickets": explicit, "n_trials": plan.num_tickets},
+            "retry": dict(options.retry),
+            "seed": attrs.get("seed", choose_seed(options.sampler)),
+        }
+        for key, value in wanted.items():
+            if attrs.get(key) != value:
+                study.set_user_attr(key, value)
+        return study
+
+    def _refuse_other(
+        self, study: optuna.Study, attrs: dict[str, Any], place: Place, identity: dict[str, Any]
+    ) -> None:
+        from resnet_sweep.faults import Fault
+
+        name = study.study_name
+        home = attrs.get("folder")
+        moved = home is not None and Path(home) != place.folder.path
+        if moved and place.is_new:
+            rule = f"is a study of this storage that lives in {home}"
+            fix = f"choose another name, or type hydra.sweep.dir={home}"
+            raise ConfigError([Fault("hydra.sweeper.study_name", name, rule, fix=fix)])
+        directions = [one.name.lower() for one in study.directions]
+        if directions != self.options.directions:
+            rule = f"the study has {directions}"
+            raise ConfigError([Fault("hydra.sweeper.direction", self.options.directions, rule)])
+        if "identity" in attrs:
+            refuse(differences(attrs["identity"], identity))
+
+    def _write_multirun(self, options: Options, folder: StudyFolder, master: DictConfig) -> None:
+        config = master.copy()
+        with read_write(config), open_dict(config):
+            config.hydra.sweeper.storage = options.storage
+            config.hydra.sweeper.study_name = options.study_name
+            config.hydra.sweep.dir = str(folder.path)
+        with replacing(folder.multirun_yaml) as path:
+            OmegaConf.save(config, path)
+
+    def _say_where(self, place: Place, study: optuna.Study, changed: list[str]) -> None:
+        from resnet_sweep.study.storage import describe
+
+        shown = shown_path(place.folder.path, self.base)
+        if place.is_new:
+            log.info("study %s in %s", study.study_name, shown)
+            log.debug("storage: %s", describe(self.options.storage, place.folder))
+            return
+        log.info("goes on with the study in %s", shown)
+        if changed:
+            log.warning(
+                "changed since the study was started, and not used by it: %s", ", ".join(changed)
+            )
+
+
+def refuse(faults: Sequence[Any]) -> None:
+    """Raises all faults at once, if there are any."""
+    if faults:
+        raise ConfigError(faults)
+
+
+def shown_path(path: Path, base: Path) -> str:
+    """A path as seen from where the user is, if it is below."""
+    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+
+
+def is_unfinished(folder: StudyFolder, plan: Plan) -> bool:
+    """Whether a study has fewer ended tickets than a plan wants."""
+    from resnet_sweep.study.reading import open_study
+    from resnet_sweep.study.tickets import Ledger
+
+    try:
+        study = open_study(folder.path)
+    except ConfigError as error:
+        log.debug("%s", error)
+        return False
+    ledger = Ledger(study.user_attrs.get("retry", {}))
+    ledger.update(study.get_trials(deepcopy=False))
+    return ledger.num_done() < plan.num_tickets and "used_up" not in study.user_attrs
+
+
+def typed_again() -> str:
+    """The command that started this process, as it can be typed again."""
+    import shlex
+
+    return shlex.join(["python", *sys.orig_argv[1:]])

@@ -1,0 +1,132 @@
+"""What makes a study this study: the same command finds it, another one is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from resnet_sweep.faults import Fault
+from resnet_sweep.sweep.config import Options
+from resnet_sweep.sweep.plan import Plan
+
+# Overrides of hydra.* that say what a study is; the others say how it is worked on.
+_PART_OF_IT = (
+    "hydra/sweeper/sampler",
+    "hydra.sweeper.sampler",
+    "hydra/sweeper/pruner",
+    "hydra.sweeper.pruner",
+    "hydra.sweeper.direction",
+    "hydra.sweeper.params",
+    "hydra.sweeper.trials",
+    "hydra.sweeper.repeats",
+    "hydra.sweeper.seed_key",
+    "hydra.sweeper.custom_search_space",
+    "hydra.sweeper.duplicates",
+    "hydra.sweeper.storage",
+)
+_FIX = "type what the study has, or choose another hydra.sweeper.study_name or hydra.sweep.dir"
+
+
+def overrides_hash(config: DictConfig, free_keys: Collection[str]) -> str:
+    """Eight digits that the same command has again.
+
+    Args:
+        config: The sweep's configuration.
+        free_keys: Keys of the task that cannot change a result.
+    """
+    task = [_line for _line in config.hydra.overrides.task if not _is_free(_line, free_keys)]
+    ours = [_line for _line in config.hydra.overrides.hydra if _is_part(_line)]
+    name = [config.hydra.job.config_name, config.hydra.job.name]
+    text = json.dumps([name, sorted(task), sorted(ours)])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _is_free(line: str, free_keys: Collection[str]) -> bool:
+    return line.partition("=")[0].lstrip("+") in free_keys
+
+
+def _is_part(line: str) -> bool:
+    key = line.partition("=")[0].lstrip("+~")
+    return any(key == part or key.startswith(f"{part}.") for part in _PART_OF_IT)
+
+
+def study_identity(
+    options: Options, plan: Plan, config: DictConfig, free_keys: Collection[str]
+) -> dict[str, Any]:
+    """What two sweeps must agree on to work on one study, as JSON.
+
+    Args:
+        options: The sweeper's settings.
+        plan: Tickets and space.
+        config: The sweep's configuration, without the values that vary.
+        free_keys: Keys of the task that cannot change a result.
+    """
+    explicit = [dict(values) for values in plan.planned] if options.trials else []
+    return {
+        "space": plan.space.to_json(),
+        "explicit": explicit,
+        "directions": options.directions,
+        "repeats": options.repeats,
+        "config": dict(_settings(config, free_keys)),
+    }
+
+
+def _settings(config: DictConfig, free_keys: Collection[str]) -> Iterator[tuple[str, Any]]:
+    container = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    assert isinstance(container, dict)
+    container.pop("hydra", None)
+    for key, value in _flat(container):
+        if key not in free_keys and not any(key.startswith(f"{free}.") for free in free_keys):
+            yield key, value
+
+
+def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            # As it will be read back.
+            yield f"{prefix}{key}", json.loads(json.dumps(value, default=str))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Fault]:
+    """One fault for each thing that a study and a sweep which is to go on with it disagree on."""
+    faults = []
+    rule = "the study has {}"
+    for key, name in (
+        ("directions", "hydra.sweeper.direction"),
+        ("repeats", "hydra.sweeper.repeats"),
+    ):
+        if old[key] != new[key]:
+            faults.append(Fault(name, _short(new[key]), rule.format(_short(old[key])), fix=_FIX))
+    if old["explicit"] != new["explicit"]:
+        rows = f"{len(old['explicit'])} other explicit trials"
+        value = f"{len(new['explicit'])} trials"
+        faults.append(Fault("hydra.sweeper.trials", value, rule.format(rows), fix=_FIX))
+    for part in ("space", "config"):
+        before, after = old[part], new[part]
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                had = f"{key}={_short(before[key])}" if key in before else f"no {key}"
+                value = _short(after[key]) if key in after else "(not there)"
+                faults.append(Fault(key, value, rule.format(had), fix=_FIX))
+    return faults
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def quoted(value: str) -> str:
+    """A text as Hydra reads it back from an override, whatever is in it."""
+    escaped = value.replace("\\'", "\\\\'").replace("'", "\\'")
+    text = f"'{escaped}'"
+    found = OverridesParser.create().parse_override(f"key={text}").value()
+    assert str(found) == value, value
+    return text

@@ -1,0 +1,119 @@
+"""Where a sweep's study is: a folder that is given, found again, or made for it alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.study.folder import StudyFolder
+from resnet_sweep.study.locks import FileLock
+from resnet_sweep.sweep.config import Options
+
+_KEY = "hydra.sweep.dir"
+
+
+@dataclass
+class Place:
+    """A study's folder, held by this sweep.
+
+    Attributes:
+        lock: Held; let go of it at the end.
+        is_new: No study has been started in it.
+    """
+
+    folder: StudyFolder
+    lock: FileLock
+    is_new: bool
+
+    def leave(self, *, unused: bool = False) -> None:
+        """Lets others work on the study.
+
+        Args:
+            unused: Nothing was begun: a folder that was made for it goes as well.
+        """
+        self.lock.release()
+        if unused and self.is_new:
+            self.folder.sweep_lock.unlink(missing_ok=True)
+            if not any(self.folder.path.iterdir()):
+                self.folder.path.rmdir()
+
+
+def find_place(
+    options: Options, config: DictConfig, digest: str, is_unfinished: Callable[[StudyFolder], bool]
+) -> Place:
+    """Finds the study of a command, or makes a folder for it.
+
+    Args:
+        options: The sweeper's settings.
+        config: The sweep's configuration.
+        digest: Hash of the command.
+        is_unfinished: Whether a study that was found is to be gone on with.
+
+    Raises:
+        ConfigError: The folder that is given is in use, or holds something else.
+    """
+    base = Path(config.hydra.runtime.cwd)
+    raw = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"])  # type: ignore[index,call-overload]
+    if "${now" not in raw or options.is_drop_in:
+        return _given(base / str(config.hydra.sweep.dir), options)
+    # Hydra's pattern would name a folder for each second; a study has one for all its sweeps.
+    root = base / raw.partition("${")[0].rpartition("/")[0]
+    if options.study_name is not None:
+        return _given(root / options.study_name, options)
+    if options.resume == "auto":
+        for path in sorted(root.glob(f"*-{digest}*"), reverse=True):
+            place = _try(path)
+            if place is not None:
+                if not place.is_new and is_unfinished(place.folder):
+                    return place
+                place.leave()
+    return _make(root, f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{digest}")
+
+
+def _try(path: Path) -> Place | None:
+    folder = StudyFolder(path)
+    if not folder.multirun_yaml.exists():
+        return None
+    lock = FileLock(folder.sweep_lock)
+    return Place(folder, lock, is_new=False) if lock.try_acquire() else None
+
+
+def _given(path: Path, options: Options) -> Place:
+    folder = StudyFolder(path)
+    has_study = folder.multirun_yaml.exists() and folder.session.exists()
+    key = _KEY if options.study_name is None else "hydra.sweeper.study_name"
+    if not has_study and (folder.multirun_yaml.exists() or folder.results_csv.exists()):
+        rule = "holds a sweep of another sweeper already"
+        raise ConfigError([Fault(key, path, rule, fix="choose another folder")])
+    if has_study and options.resume == "never":
+        rule = "holds a study already, and hydra.sweeper.resume=never starts a new one"
+        raise ConfigError([Fault(key, path, rule, fix="choose another name, or resume=auto")])
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.sweep_lock)
+    if not lock.try_acquire():
+        rule = "another sweep is working on it"
+        fix = "wait until it ends, or choose another name"
+        raise ConfigError([Fault(key, path, rule, fix=fix)])
+    return Place(folder, lock, is_new=not has_study)
+
+
+def _make(root: Path, stem: str) -> Place:
+    root.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = root / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        folder = StudyFolder(path)
+        lock = FileLock(folder.sweep_lock)
+        # Somebody may look for unfinished studies just now, and hold it for a moment.
+        lock.acquire()
+        return Place(folder, lock, is_new=True)

@@ -1,0 +1,185 @@
+"""Workers from the first to the last: launched, launched again, watched, summed up."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.plugins import Plugins
+
+from resnet_sweep.study.queue import Budget, Queue
+from resnet_sweep.study.storage import claim_lock
+from resnet_sweep.study.tickets import INTERRUPTED, LOST
+from resnet_sweep.sweep.conditions import lookup_in
+from resnet_sweep.sweep.ending import finish
+from resnet_sweep.sweep.plan import stand_ins
+from resnet_sweep.sweep.samplers import SamplerFactory
+from resnet_sweep.sweep.slots import launches_here, num_workers
+from resnet_sweep.sweep.stopping import StopFlag
+from resnet_sweep.sweep.worker import Spec, Worker, read_session
+
+if TYPE_CHECKING:
+    from resnet_sweep.sweep.engine import Sweep
+    from resnet_sweep.sweep.task import Task
+
+log = logging.getLogger(__name__)
+
+# Launches in a row after which no trial more had ended.
+_MAX_IDLE_LAUNCHES = 3
+# Workers of a launcher that was interrupted are given so long to end.
+_PATIENCE_S = 15.0
+
+
+def run_workers(sweep: Sweep, task: Task) -> None:
+    """Runs workers until nothing is left, and ends the sweep the way it went.
+
+    Raises:
+        SystemExit: See ending.finish.
+    """
+    count = num_workers(sweep.options, sweep.num_slots, sweep.plan.num_tickets)
+    spec = _spec(sweep, count)
+    lock = claim_lock(sweep.study._storage, spec.storage, sweep.folder, spec.study_name)
+    queue = Queue(sweep.study, spec.budget, sweep.folder, lock)
+    # Trials of a sweep that was killed: it says nothing about them.
+    queue.reap(INTERRUPTED)
+    error: BaseException | None = None
+    with _watched(sweep):
+        try:
+            _launch_until_done(sweep, spec, queue)
+        except BaseException as raised:
+            error = raised
+            _gather(sweep, queue)
+    finish(sweep, queue, task, error)
+
+
+def _spec(sweep: Sweep, count: int) -> Spec:
+    options, plan = sweep.options, sweep.plan
+    size = None
+    if plan.num_drawn and options.duplicates == "reuse" and options.custom_search_space is None:
+        size = plan.space.size() if not plan.only_planned else None
+    budget = Budget(
+        planned=plan.planned,
+        num_tickets=plan.num_tickets,
+        num_configurations=size,
+        retry=options.retry,
+        max_failure_rate=options.max_failure_rate,
+        close_slot_after=options.close_slot_after,
+        num_workers=count,
+    )
+    assert options.study_name is not None
+    return Spec(
+        folder=sweep.folder.path,
+        storage=options.storage,
+        study_name=options.study_name,
+        session=read_session(sweep.folder),
+        plan=plan,
+        budget=budget,
+        samplers=SamplerFactory(options.sampler, sweep.seed),
+        pruner=options.pruner,
+        task=options.task,
+        custom_search_space=options.custom_search_space,
+        num_objectives=len(options.directions),
+        repeats=options.repeats,
+        seed_key=options.seed_key,
+        reuse_duplicates=options.duplicates == "reuse",
+        timeout_s=options.timeout_s,
+        keep_checkpoints=options.keep_checkpoints,
+        in_this_process=launches_here(sweep.master),
+    )
+
+
+@contextmanager
+def _watched(sweep: Sweep) -> Iterator[None]:
+    """Shows how the study stands while the workers run."""
+    from resnet_sweep.study.reading import open_study
+    from resnet_sweep.sweep.view import View
+
+    here = launches_here(sweep.master)
+    if here and sweep.options.storage is not None and "memory" in sweep.options.storage:
+        yield
+        return
+    # Trials that run in this process print their own lines.
+    is_live = sys.stderr.isatty() and not here
+    view = View(sweep.folder, lambda: open_study(sweep.folder.path), sys.stderr, is_live=is_live)
+    view.start()
+    try:
+        yield
+    finally:
+        view.stop()
+
+
+def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
+    """Launches workers as long as tickets are open and launching them helps."""
+    num_idle = 0
+    while True:
+        queue.refresh()
+        num_open, num_ended = queue.num_open(), sum(queue.ledger.counts.values())
+        if num_open == 0 or queue.has_failed_too_often():
+            return
+        failure: Exception | None = None
+        try:
+            _launch(sweep, spec, min(spec.budget.num_workers, num_open))
+        except Exception as error:
+            # One crashed worker takes all of joblib's with it; the study is none the worse.
+            failure = error
+            log.warning("the launcher has given up: %s: %s", type(error).__name__, error)
+        queue.reap(LOST)
+        queue.refresh()
+        num_idle = num_idle + 1 if sum(queue.ledger.counts.values()) == num_ended else 0
+        if num_idle >= _MAX_IDLE_LAUNCHES:
+            if failure is not None:
+                raise failure
+            log.error("workers end without running any of the %d open trials", num_open)
+            return
+
+
+def _launch(sweep: Sweep, spec: Spec, count: int) -> None:
+    """Runs so many workers through the configured launcher, until all have ended."""
+    worker = Worker(spec, sweep.context, sweep.function, sweep.master)
+    if spec.in_this_process:
+        worker.work("0")
+        return
+    # The application's callbacks are for trials; its workers are nobody's business.
+    quiet: Any = object.__new__(Callbacks)
+    quiet.callbacks = []
+    context = dataclasses.replace(sweep.context, callbacks=quiet)
+    launcher = Plugins.instance().instantiate_launcher(
+        config=sweep.master, hydra_context=context, task_function=worker
+    )
+    with StopFlag() as stop, stop.in_task():
+        returns = launcher.launch(
+            [_worker_overrides(sweep, spec, i) for i in range(count)], initial_job_idx=0
+        )
+    for one in returns:
+        # Raises what a worker has raised.
+        _ = one.return_value
+
+
+def _worker_overrides(sweep: Sweep, spec: Spec, index: int) -> list[str]:
+    """A job in which a worker can be composed, even where a trial sets what is mandatory."""
+    chosen = sweep.plan.chosen(next(stand_ins(sweep.plan)), lookup_in(sweep.master))
+    return [
+        *sweep.plan.space.overrides(chosen),
+        f"hydra.sweep.subdir=workers/{spec.session}-{index}",
+        # Trials choose their own folders, relative to where the user is.
+        "hydra.job.chdir=false",
+        "hydra.output_subdir=null",
+    ]
+
+
+def _gather(sweep: Sweep, queue: Queue) -> None:
+    """Waits until workers of a sweep that is being stopped have ended, and notes their trials."""
+    # No worker of this sweep takes another trial.
+    sweep.folder.session.write_text("")
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        queue.reap(INTERRUPTED)
+        if not queue.ledger.running or time.monotonic() > deadline:
+            return
+        time.sleep(0.2)

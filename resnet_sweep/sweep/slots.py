@@ -1,0 +1,65 @@
+"""How many workers a launcher can run at a time."""
+
+from __future__ import annotations
+
+import os
+
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from resnet_sweep.faults import Fault
+from resnet_sweep.sweep.config import Options
+from resnet_sweep.sweep.launcher import LocalLauncher
+
+_BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+_LOCAL = f"{LocalLauncher.__module__}.{LocalLauncher.__name__}"
+_JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+
+
+def launches_here(config: DictConfig) -> bool:
+    """Whether the launcher runs jobs in this very process, one after another."""
+    return str(config.hydra.launcher._target_) == _BASIC
+
+
+def num_slots(config: DictConfig, context: HydraContext, function: TaskFunction) -> int | None:
+    """Jobs that the configured launcher runs at a time; None where only the user can know.
+
+    Raises:
+        ConfigError: The local launcher cannot have what it is asked for.
+    """
+    target = str(config.hydra.launcher._target_)
+    if target == _BASIC:
+        return 1
+    if target == _LOCAL:
+        launcher = Plugins.instance().instantiate_launcher(
+            config=config, hydra_context=context, task_function=function
+        )
+        assert isinstance(launcher, LocalLauncher)
+        return launcher.num_slots()
+    if target == _JOBLIB:
+        jobs = int(config.hydra.launcher.n_jobs)
+        # As joblib counts: -1 is all cores, -2 all but one.
+        return jobs if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + jobs)
+    return None
+
+
+def num_workers(options: Options, slots: int | None, num_tickets: int) -> int:
+    """Workers that a sweep starts: no more than it has slots, or tickets."""
+    wanted = options.n_jobs or slots or 1
+    return max(1, min(wanted, slots or wanted, num_tickets))
+
+
+def check_workers(
+    options: Options, config: DictConfig, num_tickets: int, slots: int | None
+) -> list[Fault]:
+    """Faults of workers and storage together."""
+    from resnet_sweep.study.storage import check_storage
+
+    faults: list[Fault] = []
+    if options.n_jobs is None and slots is None:
+        choice = config.hydra.runtime.choices.get("hydra/launcher")
+        rule = f"must say how many workers hydra/launcher={choice} is to run"
+        faults.append(Fault("hydra.sweeper.n_jobs", None, rule, fix="type hydra.sweeper.n_jobs=4"))
+    count = num_workers(options, slots, num_tickets)
+    return faults + check_storage(options.storage, count, launches_here(config))
