@@ -1,0 +1,104 @@
+"""conf/study: what each study runs, as Hydra composes it for our sweeper."""
+
+import shutil
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+# Registers hydra/sweeper=study, and the resolvers of conf/.
+import resnet_sweep.app
+import resnet_sweep.sweep.config
+import resnet_sweep.sweep.groups  # noqa: F401
+from resnet_sweep.config import check_config, register_schema, to_config
+from resnet_sweep.paths import config_dir
+from resnet_sweep.training.config import ConstantConfig, SgdConfig
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Composes a study and gives its sweeper's settings, and a way to compose its trials."""
+    register_schema()
+    shutil.copytree(config_dir(), tmp_path / "conf")
+    primary = tmp_path / "conf" / "config.yaml"
+    text = primary.read_text()
+    if "- study:" not in text:
+        chosen = "  - _self_\n  - study: null\n  - override hydra/sweeper: study\n"
+        primary.write_text(text.replace("  - _self_\n", chosen, 1))
+    with initialize_config_dir(config_dir=str(tmp_path / "conf")):
+        loader = GlobalHydra.instance().config_loader()
+
+        def compose(*overrides):
+            master = loader.load_configuration("config", list(overrides), run_mode=RunMode.MULTIRUN)
+            HydraConfig.instance().set_config(master)
+            task = master.hydra.overrides.task
+            return (
+                OmegaConf.to_container(master.hydra.sweeper, resolve=True),
+                lambda *values: to_config(loader.load_sweep_config(master, [*task, *values])),
+            )
+
+        yield compose
+        HydraConfig.instance().cfg = None
+
+
+# The trials of design.md, "The study to reproduce".
+PUBLISHED = [(0.0025, 0.9, 0.0), (0.01, 0.9, 1e-4), (0.0001, 0.9, 1e-4)]
+
+
+def test_lr_trials_are_the_published_ones_with_the_fixed_recipe(study, tmp_path):
+    sweeper, trial = study("study=lr_trials", f"data.root={tmp_path}")
+    assert sweeper["study_name"] == "lr_trials"
+    assert sweeper["params"] == {"model": "resnet50,plain50"}
+    assert sweeper["n_trials"] is None
+    assert [tuple(values.values()) for values in sweeper["trials"]] == PUBLISHED
+    for values in sweeper["trials"]:
+        pairs = [f"{key}={value}" for key, value in values.items()]
+        config = trial("model=plain50", *pairs)
+        assert check_config(config) == []
+        lr, momentum, weight_decay = values.values()
+        assert config.optimizer == SgdConfig(lr=lr, momentum=momentum, weight_decay=weight_decay)
+    assert (config.model.depth, config.model.plain) == (50, True)
+    assert config.scheduler == ConstantConfig(warmup=0.0)
+    assert (config.trainer.epochs, config.trainer.batch_size, config.trainer.seed) == (20, 32, 0)
+    assert (config.trainer.label_smoothing, config.trainer.grad_clip) == (0.0, None)
+    data, augment = config.data, config.data.augment
+    assert (data.name, data.image_size, data.split_seed) == ("cats_dogs", 224, 0)
+    assert (data.num_train, data.num_val) == (3000, 600)
+    assert (augment.horizontal_flip, augment.random_crop, augment.random_resized_crop) == (
+        True,
+        0,
+        None,
+    )
+
+
+def test_lr_search_is_a_pruned_study_for_each_network(study):
+    for model in ("resnet50", "plain18"):
+        sweeper, trial = study("study=lr_search", f"model={model}")
+        assert sweeper["study_name"] == f"lr_search-{model}"
+        assert sweeper["n_trials"] == 20
+        assert HydraConfig.get().runtime.choices["hydra/sweeper/pruner"] == "successive_halving"
+        ends = ("optimizer.lr=1e-5", "optimizer.momentum=0.99", "trainer.batch_size=64")
+        assert {end.partition("=")[0] for end in ends} == set(sweeper["params"])
+        assert check_config(trial(*ends)) == []
+
+
+def test_confirm_repeats_the_best_of_a_study_with_seeds_of_its_own(study):
+    sweeper, trial = study("study=confirm", "hydra.sweeper.trials.study=outputs/lr_search-a/")
+    assert sweeper["study_name"] == "confirm-lr_search-a"
+    assert sweeper["trials"] == {"study": "outputs/lr_search-a/", "best": 3}
+    assert sweeper["repeats"] == 3
+    assert trial().trainer.seed == 1000
+
+
+def test_the_command_line_wins_over_the_study(study):
+    typed = ("data=digits", "data.image_size=64", "trainer.epochs=1", "hydra.sweeper.n_trials=2")
+    for name in ("lr_trials", "lr_search"):
+        sweeper, trial = study(f"study={name}", *typed, "hydra.sweeper.study_name=mine")
+        config = trial()
+        assert (config.data.name, config.data.image_size) == ("digits", 64)
+        assert config.trainer.epochs == 1
+        assert (sweeper["n_trials"], sweeper["study_name"]) == (2, "mine")
+        assert check_config(config) == []
