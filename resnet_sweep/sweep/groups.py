@@ -127,7 +127,8 @@ class ThresholdPrunerConf(PrunerConf):
 class PatientPrunerConf(PrunerConf):
     """Asks another pruner only when a trial has not got better for some steps.
 
-    The other is chosen with ``hydra/sweeper/pruner/wrapped_pruner=...``.
+    The other is chosen with ``hydra/sweeper/pruner/wrapped_pruner=...``. Successive halving and
+    hyperband then compare a trial only with others that have got stuck.
     """
 
     _target_: str = "optuna.pruners.PatientPruner"

@@ -148,7 +148,9 @@ def option_faults(key: str, given: Mapping[str, Any], call: Callable[..., Any]) 
 
 def _type_rule(value: object, annotation: object) -> str:
     """What a value's type breaks; empty for what is right or not a plain type."""
-    names = [name.strip() for name in str(annotation).split("|")]
+    # Strings in modules that postpone annotations, types in others.
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    names = [name.strip() for name in text.split("|")]
     if any(name not in _SCALARS for name in names):
         return ""
     if isinstance(value, bool):
