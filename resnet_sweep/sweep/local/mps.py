@@ -59,8 +59,10 @@ def running_mps(uuids: Sequence[str]) -> Iterator[Mapping[str, str]]:
         try:
             if _answers(command, env, daemon):
                 log.info("NVIDIA's MPS started for %d GPUs", len(uuids))
-                yield env
-                _control(command, env, "quit")
+                try:
+                    yield env
+                finally:
+                    _control(command, env, "quit")
             else:
                 log.warning("%s does not start; the workers of a GPU take turns", command)
                 yield {}

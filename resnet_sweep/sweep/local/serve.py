@@ -108,6 +108,9 @@ class JobServer:
         # sys.exit in a task ends the sweep, as it does with hydra/launcher=basic: the sweeper
         # raises what it finds in the return.
         except BaseException as error:
+            # Hydra hangs the job's return on it, which holds the error in turn: to pickle the
+            # two takes as long as the stack is deep.
+            vars(error).pop("_hydra_job_return_handoff", None)
             job_return = failed_return(request.overrides, error)
         finally:
             self._is_in_job = False
