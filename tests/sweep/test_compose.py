@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from omegaconf import Container, DictConfig, Node, OmegaConf
+from omegaconf import Container, DictConfig, Node, OmegaConf, open_dict, read_write
 
 from resnet_sweep.config import register_schema
 from resnet_sweep.paths import config_dir
@@ -314,3 +316,122 @@ def test_our_configuration_is_the_one_that_hydra_composes_many(ours, overrides):
 @given(overrides=FOREIGN_OVERRIDES)
 def test_a_foreign_configuration_is_the_one_that_hydra_composes_many(foreign, overrides):
     assert_same(Composer(*foreign), foreign, overrides)
+
+
+@pytest.fixture
+def composed(ours, monkeypatch) -> list[list[str]]:
+    """What Hydra itself has composed since."""
+    calls: list[list[str]] = []
+    original = ours[0].load_sweep_config
+
+    def counting(master: DictConfig, overrides: list[str]) -> DictConfig:
+        calls.append(overrides)
+        return original(master, overrides)
+
+    monkeypatch.setattr(ours[0], "load_sweep_config", counting)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("jobs", "num_composed"),
+    [
+        ([["optimizer.lr=0.1"], ["optimizer.lr=0.2", "trainer.epochs=3"], []], 1),
+        ([["optimizer.lr=0.1", "model=plain18"], ["model=plain18", "optimizer.lr=0.2"]], 1),
+        ([["model=plain18"], ["model=plain34"], ["model=plain18"]], 2),
+        ([["++model.kwargs={a:1}", f"optimizer.lr={lr}"] for lr in (0.1, 0.2, 0.3)], 1),
+        ([[f"+model.kwargs.x={x}"] for x in range(3)], 1),
+        ([["optimizer=adam", f"optimizer.betas=[0.{b},0.9]"] for b in range(3)], 1),
+    ],
+)
+def test_hydra_composes_once_for_each_set_of_choices(ours, composed, jobs, num_composed):
+    composer = Composer(*ours)
+    for overrides in jobs:
+        composer.compose(overrides)
+    assert len(composed) == num_composed
+
+
+def test_a_loader_that_knows_no_groups_composes_each_time(ours, composed):
+    loader, master = ours
+    foreign = SimpleNamespace(load_sweep_config=loader.load_sweep_config)
+    composer = Composer(foreign, master)
+    jobs = [[f"optimizer.lr={lr}"] for lr in (0.1, 0.2)]
+    assert [composer.compose(job).optimizer.lr for job in jobs] == [0.1, 0.2]
+    assert composed == jobs
+
+
+def test_results_share_nothing(ours):
+    composer = Composer(*ours)
+    first = composer.compose(["optimizer.lr=0.1"])
+    untouched = anatomy(composer.compose(["optimizer.lr=0.1"]))
+    with read_write(first), open_dict(first):
+        first.hydra.runtime.output_dir = "/elsewhere"
+        first.hydra.job.num = 3
+        first.hydra.overrides.task.append("x=1")
+        first.optimizer.lr = 7.0
+        del first["model"]
+    OmegaConf.get_cache(first)["run_id"] = "changed"
+    assert anatomy(composer.compose(["optimizer.lr=0.1"])) == untouched
+    assert "run_id" not in OmegaConf.get_cache(ours[1])
+
+
+def test_what_the_sweep_has_resolved_is_the_same_in_each_trial(ours):
+    loader, master = ours
+    composer = Composer(loader, master)
+    composer.compose([])
+    sweep_dir = str(master.hydra.sweep.dir)
+    assert {composer.compose([f"optimizer.lr={lr}"]).hydra.sweep.dir for lr in (1, 2)} == {
+        sweep_dir
+    }
+
+
+def test_folder_and_environment_are_those_of_the_moment(foreign, tmp_path, monkeypatch):
+    composer = Composer(*foreign)
+    assert composer.compose(["kind=a"]).hydra.job.env_set.FOREIGN_ENV == "one"
+    monkeypatch.setenv("FOREIGN_ENV", "two")
+    monkeypatch.chdir(tmp_path)
+    assert_same(composer, foreign, ["kind=a"])
+    cfg = composer.compose(["kind=a"])
+    assert (cfg.hydra.job.env_set.FOREIGN_ENV, cfg.hydra.runtime.cwd) == ("two", str(tmp_path))
+    monkeypatch.delenv("FOREIGN_ENV")
+    assert_same(composer, foreign, ["kind=a"])
+
+
+def test_a_worker_composes_from_what_was_sent_to_it(foreign):
+    loader, master = pickle.loads(pickle.dumps(foreign))
+    overrides = ["kind=b", "server=nginx", "name='a,b'", "point.x=3"]
+    there = Composer(loader, master).compose(overrides)
+    assert anatomy(there) == anatomy(foreign[0].load_sweep_config(foreign[1], overrides))
+
+
+def test_a_class_that_cannot_be_imported_is_no_obstacle(foreign):
+    @dataclass
+    class Local:
+        value: int = 1
+
+    ConfigStore.instance().store(group="kind", name="local", node=Local, replace=True)
+    assert_same(Composer(*foreign), foreign, ["kind=local", "kind.value=3"])
+    assert_same(Composer(*foreign), foreign, ["kind=local", "kind.value=wrong"])
+
+
+def test_groups_of_the_searchpath_are_groups(tmp_path):
+    (tmp_path / "main").mkdir()
+    (tmp_path / "more" / "db").mkdir(parents=True)
+    (tmp_path / "more" / "db" / "one.yaml").write_text("# @package _global_\nchosen: one\n")
+    (tmp_path / "more" / "db" / "two.yaml").write_text("# @package _global_\nchosen: two\n")
+    (tmp_path / "main" / "config.yaml").write_text(
+        f"defaults: [{{db: one}}, _self_]\ndb: text\nhydra: {{searchpath: ['{tmp_path}/more']}}\n"
+    )
+    with loader_of(tmp_path / "main") as (loader, compose):
+        setting = loader, compose()
+        composer = Composer(*setting)
+        assert composer.compose(["db=two"]).chosen == "two"
+        assert_same(composer, setting, ["db=two", "chosen=three"])
+
+
+def test_only_so_many_sets_of_choices_are_kept(ours, composed, monkeypatch):
+    monkeypatch.setattr("resnet_sweep.sweep.compose._MAX_BASES", 2)
+    composer = Composer(*ours)
+    # 34 pushes out 50, which was used longest ago; 18 was used again.
+    for depth in (18, 50, 18, 34, 18, 50):
+        composer.compose([f"model=plain{depth}", "optimizer.lr=0.1"])
+    assert [texts[0][-2:] for texts in composed] == ["18", "50", "34", "50"]
