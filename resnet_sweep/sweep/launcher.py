@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,22 +99,17 @@ class LocalLauncher(Launcher):
             self.config.hydra.verbose,
             execution_whitelist=self.hydra_context.execution_whitelist,
         )
-        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
         requests = [
             JobRequest(initial_job_idx + i, tuple(overrides))
             for i, overrides in enumerate(job_overrides)
         ]
-        is_worker = bool(getattr(self.task_function, "quiet_workers", False))
-        logs = folder / "workers" if is_worker else None
+        logs = self._make_folders()
         if logs is None:
             log.info("Launching %d jobs on %d slots", len(requests), len(self.slots))
             for request in requests:
                 log.info("\t#%d : %s", request.num, " ".join(filter_overrides(request.overrides)))
-        else:
-            logs.mkdir(exist_ok=True)
         options = self._options
-        rule = RestartRule(options.max_restarts, options.restart_window_s if is_worker else None)
+        rule = RestartRule(options.max_restarts, options.restart_window_s if logs else None)
         work = Work(self.hydra_context, self.config, self.task_function, Singleton.get_state())
         shared = self._gpus if options.mps == AUTO and options.workers_per_gpu > 1 else []
         with contextlib.ExitStack() as stack:
@@ -121,9 +117,18 @@ class LocalLauncher(Launcher):
             env = stack.enter_context(running_mps([gpu.uuid for gpu in shared])) if shared else {}
             return Pool(self.slots, payload, rule, env, logs).run(requests)
 
-    def _find_slots(self) -> None:
-        import os
+    def _make_folders(self) -> Path | None:
+        """Makes the sweep's folder; returns that of the logs when workers are to have some."""
+        assert self.config is not None
+        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        if not getattr(self.task_function, "quiet_workers", False):
+            return None
+        logs = folder / "workers"
+        logs.mkdir(exist_ok=True)
+        return logs
 
+    def _find_slots(self) -> None:
         from resnet_sweep.sweep.local.gpus import installed_uuids, visible_gpus
         from resnet_sweep.sweep.local.slots import count_cores, make_slots
 
