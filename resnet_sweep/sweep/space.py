@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import itertools
 import math
@@ -51,10 +52,12 @@ class Space:
     Attributes:
         dimensions: What varies; every condition's dimension comes before what depends on it.
         fixed: Overrides that are the same in every trial, as typed.
+        known: What the configuration says for keys of conditions that are neither.
     """
 
     dimensions: tuple[Dimension, ...] = ()
     fixed: tuple[str, ...] = ()
+    known: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
     def parse(
@@ -72,8 +75,8 @@ class Space:
                 (a text, a value, or a list of values) and ``when``.
             arguments: Overrides as typed.
             config_loader: Knows the names of groups, for ``glob``.
-            lookup: Finds keys in the configuration (``lookup_in``); if given, conditions on
-                keys that are nowhere are faults.
+            lookup: Finds keys of conditions in the configuration (``lookup_in``); if given,
+                keys that are nowhere are faults, and the space needs it no more.
 
         Raises:
             ConfigError: With all that is wrong.
@@ -85,22 +88,26 @@ class Space:
         dimensions, faults = in_order(list(reader.dimensions()))
         space = cls(tuple(dimensions), tuple(reader.fixed()))
         faults += reader.faults
-        if lookup is not None:
-            faults += space._unknown_keys(lookup)
+        known, unknown = space._look_up(lookup) if lookup is not None else ((), [])
+        faults += unknown
         if faults:
             raise ConfigError(faults)
-        return space
+        return dataclasses.replace(space, known=known)
 
     @property
     def is_finite(self) -> bool:
         """Whether all combinations can be listed: no dimension is an interval of reals."""
         return all(dimension.is_finite for dimension in self.dimensions)
 
-    def grid(self, lookup: Lookup | None = None) -> list[dict[str, Any]]:
+    def grid(
+        self, lookup: Lookup | None = None, given: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """Every combination of a finite space exactly once; the last key varies fastest.
 
         Args:
-            lookup: Needed if a condition is on a key that is neither a dimension nor fixed.
+            lookup: Finds keys of conditions that nothing else has a value for.
+            given: Values that are decided, of an explicit trial for instance: every point
+                starts with them, and their dimensions do not vary.
 
         Returns:
             Values under the dimensions' keys; a dimension whose conditions do not hold is
@@ -109,13 +116,15 @@ class Space:
         Raises:
             ConfigError: There are too many, or a condition cannot be decided.
         """
-        assert self.is_finite, "an infinite space has no grid"
-        most = math.prod(dimension.num_values() for dimension in self.dimensions)
+        decided = {bare_key(key) for key in given or {}}
+        dimensions = [one for one in self.dimensions if bare_key(one.key) not in decided]
+        assert all(one.is_finite for one in dimensions), "an infinite space has no grid"
+        most = math.prod(dimension.num_values() for dimension in dimensions)
         # Conditions only make it smaller; without them the number is known beforehand.
-        if most > _MAX_GRID and not any(dimension.when for dimension in self.dimensions):
+        if most > _MAX_GRID and not any(dimension.when for dimension in dimensions):
             raise self._too_large(most)
-        points: list[dict[str, Any]] = [{}]
-        for dimension in self.dimensions:
+        points: list[dict[str, Any]] = [dict(given or {})]
+        for dimension in dimensions:
             points = list(
                 itertools.islice(self._extended(points, dimension, lookup), _MAX_GRID + 1)
             )
@@ -169,10 +178,10 @@ class Space:
         Args:
             dimension: One of ours.
             chosen: Values of the dimensions before it, under their keys.
-            lookup: Finds keys that are neither a dimension nor fixed.
+            lookup: As for ``grid``.
 
         Raises:
-            ConfigError: A condition's key is nowhere.
+            ConfigError: Nothing has a value for a condition's key.
         """
         return all(self._holds(dimension, c, chosen, lookup) for c in dimension.when)
 
@@ -189,9 +198,9 @@ class Space:
                 return condition.holds(value)
         if any(bare_key(other.key) == key for other in self.dimensions):
             return False
-        fixed = _values_of(self.fixed)
-        if key in fixed:
-            return condition.holds(fixed[key])
+        settled = {**dict(self.known), **_values_of(self.fixed)}
+        if key in settled:
+            return condition.holds(settled[key])
         try:
             if lookup is None:
                 raise KeyError(key)
@@ -199,18 +208,20 @@ class Space:
         except KeyError:
             raise ConfigError([_unknown_key(dimension, condition)]) from None
 
-    def _unknown_keys(self, lookup: Lookup) -> list[Fault]:
+    def _look_up(self, lookup: Lookup) -> tuple[tuple[tuple[str, Any], ...], list[Fault]]:
+        """Values of the conditions' keys that only the configuration has, and faults."""
         ours = {bare_key(dimension.key) for dimension in self.dimensions}
         ours |= _values_of(self.fixed).keys()
+        known: dict[str, Any] = {}
         faults = []
         for dimension in self.dimensions:
             for condition in dimension.when:
                 if bare_key(condition.key) not in ours:
                     try:
-                        lookup(condition.key)
+                        known[bare_key(condition.key)] = lookup(condition.key)
                     except KeyError:
                         faults.append(_unknown_key(dimension, condition))
-        return faults
+        return tuple(known.items()), faults
 
     def suggest(self, trial: Trial, lookup: Lookup | None = None) -> dict[str, Any]:
         """Draws a value for every dimension whose conditions hold.

@@ -317,10 +317,29 @@ def test_conditions_leave_dimensions_out_of_the_grid(loader, master):
     ],
 )
 def test_conditions_may_be_on_the_configuration(loader, master, when, holds):
-    space = Space.parse({"a": {"space": "1,2", "when": when}}, [], loader, lookup_in(master))
+    params = {"a": {"space": "1,2", "when": when}}
+    space = Space.parse(params, [], loader, lookup_in(master))
+    assert space.grid() == ([{"a": 1}, {"a": 2}] if holds else [{}])
+    space = Space.parse(params, [], loader)
     assert space.active(space.dimensions[0], {}, lookup_in(master)) is holds
     with pytest.raises(ConfigError, match="which is neither searched nor in the configuration"):
         space.grid()
+
+
+def test_a_grid_may_start_from_what_is_given(parse):
+    space = parse(
+        "a=1,2",
+        "+b=3,4",
+        "c=interval(0,1)",
+        optimizer="adam,sgd",
+        momentum={"space": "0.5,0.9", "when": "optimizer=sgd"},
+    )
+    assert space.grid(given={"optimizer": "sgd", "c": 0.5, "b": 7, "a": 9}) == [
+        {"optimizer": "sgd", "c": 0.5, "b": 7, "a": 9, "momentum": momentum}
+        for momentum in (0.5, 0.9)
+    ]
+    given = {"optimizer": "adam", "c": 0.5, "b": 7}
+    assert space.grid(given=given) == [{**given, "a": 1}, {**given, "a": 2}]
 
 
 def test_optuna_draws_only_what_is_active(loader, master):
