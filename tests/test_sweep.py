@@ -42,13 +42,13 @@ def test_every_combination_runs_once_and_the_table_has_a_row_each(
     assert Path(lines[-1]).name == "results.csv"
     header = next(line for line in lines if "optimizer.lr" in line and "objective" in line)
     shown = lines[lines.index(header) + 1 : lines.index(header) + 5]
-    assert [line.split()[0] for line in shown] == [str(trial) for trial in table["trial"]]
+    assert [line.split()[0] for line in shown] == [str(trial) for trial in table["number"]]
 
 
 def test_a_failed_trial_costs_one_trial(command: Command, tmp_path):
     done = command("-m", *SMALL, "trainer.epochs=1", "optimizer.lr=1e38,1e-3,1e-2")
     assert done.returncode == 3
-    table = pd.read_csv(only_sweep(tmp_path) / "results.csv").set_index("trial")
+    table = pd.read_csv(only_sweep(tmp_path) / "results.csv").set_index("number")
     assert table["state"].to_dict() == {0: "FAIL", 1: "COMPLETE", 2: "COMPLETE"}
     assert table.loc[0, "error"].startswith("non_finite: ")
     assert "Traceback" not in done.stdout + done.stderr
@@ -75,7 +75,7 @@ def test_a_crash_in_the_network_costs_one_trial_and_is_in_its_log(command: Comma
     )
     assert done.returncode == 3, done.stderr
     folder = only_sweep(tmp_path)
-    table = pd.read_csv(folder / "results.csv").set_index("trial")
+    table = pd.read_csv(folder / "results.csv").set_index("number")
     assert table["state"].to_dict() == {0: "FAIL", 1: "COMPLETE"}
     assert "no such thing" in table.loc[0, "error"]
     assert "KeyError" in (folder / "trials" / "0" / "train.log").read_text()

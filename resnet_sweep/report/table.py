@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-# Behind the swept parameters, in this order.
-_MEASURED = (
-    "objective",
+from resnet_sweep.report.render import render
+
+log = logging.getLogger(__name__)
+
+__all__ = ["load_sweep", "render"]
+
+# Behind the parameters, in this order.
+MEASURED = (
     "best_epoch",
     "best_val_accuracy",
     "last_val_accuracy",
@@ -20,11 +26,7 @@ _MEASURED = (
     "seconds",
     "images_per_s",
     "seed",
-    "error",
-    "folder",
 )
-# In results.csv, but of no help on a terminal.
-_NOT_SHOWN = ("seed", "folder")
 
 
 def load_sweep(folder: Path, *, is_over: bool = False) -> pd.DataFrame:
@@ -35,11 +37,12 @@ def load_sweep(folder: Path, *, is_over: bool = False) -> pd.DataFrame:
         is_over: Nothing runs any more: a trial without a result is lost, not running.
 
     Returns:
-        A row a trial: ``trial`` (int64), ``state`` (COMPLETE, FAIL, or RUNNING where there is
-        no result yet), every parameter that differs between the trials under its key,
-        ``objective``, ``best_epoch``, ``best_val_accuracy``, ``last_val_accuracy``,
-        ``last_train_loss``, ``seconds``, ``images_per_s`` (float64, NaN where a trial has
-        none), ``seed``, ``error`` (kind and message) and ``folder``.
+        A row a trial: ``number`` (Int64), ``state`` (COMPLETE, FAIL, or RUNNING where there is
+        no result yet), ``objective``, every parameter that differs between the trials under
+        its key (``params_<key>`` where the key is a column's name), ``best_epoch``,
+        ``best_val_accuracy``, ``last_val_accuracy``, ``last_train_loss``, ``seconds``,
+        ``images_per_s`` (float64, NaN where a trial has none), ``seed``, ``error`` (kind and
+        message) and ``folder``.
     """
     paths = sorted(
         path.parents[1]
@@ -47,38 +50,21 @@ def load_sweep(folder: Path, *, is_over: bool = False) -> pd.DataFrame:
         for path in folder.glob(pattern)
     )
     trials = [trial for trial in map(_Trial, paths) if trial.is_of_sweep]
-    swept = _swept_keys(trials)
+    fixed = ("number", "state", "objective", *MEASURED, "error", "folder")
+    swept = column_names(_swept_keys(trials), fixed, "params")
     rows = [trial.row(swept, folder) for trial in trials]
     for row in rows:
         if is_over and row["state"] == "RUNNING":
             row |= {"state": "FAIL", "error": "lost: it ended without a result"}
-    table = pd.DataFrame(rows, columns=["trial", "state", *swept, *_MEASURED])
+    table = pd.DataFrame(rows, columns=[*fixed[:3], *swept.values(), *fixed[3:]])
+    table["number"] = table["number"].astype("Int64")
     ascending = bool(trials) and trials[0].metric.endswith("_loss")
     # Trials without an objective go last whichever way it is sorted.
-    return table.sort_values(
-        ["objective", "trial"], ascending=[ascending, True], na_position="last", ignore_index=True
+    table = table.sort_values(
+        ["objective", "number"], ascending=[ascending, True], na_position="last", ignore_index=True
     )
-
-
-def render(table: pd.DataFrame) -> str:
-    """The table as text for a terminal."""
-    if table.empty:
-        return "no trial has started"
-    shown = table.drop(columns=[name for name in _NOT_SHOWN if name in table])
-    if not shown["error"].astype(bool).any():
-        shown = shown.drop(columns="error")
-    formats = {
-        "best_epoch": "{:.0f}",
-        "seconds": "{:.1f}",
-        "images_per_s": "{:.0f}",
-        "objective": "{:.4f}",
-        "best_val_accuracy": "{:.4f}",
-        "last_val_accuracy": "{:.4f}",
-        "last_train_loss": "{:.4f}",
-    }
-    for name, pattern in formats.items():
-        shown[name] = ["" if pd.isna(value) else pattern.format(value) for value in shown[name]]
-    return shown.to_string(index=False, max_colwidth=48)
+    table.attrs["parameters"] = list(swept.values())
+    return table
 
 
 class _Trial:
@@ -96,8 +82,7 @@ class _Trial:
         lines = OmegaConf.load(path / ".hydra" / "overrides.yaml")
         pairs = (str(line).lstrip("+~").partition("=") for line in lines)
         self.overrides = {key: value for key, _, value in pairs}
-        result = path / "result.json"
-        self.result: dict[str, Any] = json.loads(result.read_text()) if result.exists() else {}
+        self.result = read_result(path)
 
     @property
     def metric(self) -> str:
@@ -111,25 +96,65 @@ class _Trial:
             return self.overrides.get(key)
         return value
 
-    def row(self, swept: Iterable[str], sweep_folder: Path) -> dict[str, Any]:
-        best, last = self.result.get("best") or {}, self.result.get("last") or {}
+    def row(self, swept: Mapping[str, str], sweep_folder: Path) -> dict[str, Any]:
         error = self.result.get("error")
         message = " ".join(error["message"].split()) if error else ""
+        facts = measured_facts(self.result)
         return {
-            "trial": self.number,
+            "number": self.number,
             "state": self.result.get("state", "RUNNING"),
-            **{key: self.value(key) for key in swept},
             "objective": _number(self.result.get("objective")),
-            "best_epoch": _number(best.get("epoch")),
-            "best_val_accuracy": _number(best.get("val_accuracy")),
-            "last_val_accuracy": _number(last.get("val_accuracy")),
-            "last_train_loss": _number(last.get("train_loss")),
-            "seconds": _number(self.result.get("seconds")),
-            "images_per_s": _number(self.result.get("images_per_s")),
+            **{name: self.value(key) for key, name in swept.items()},
+            **{key: _number(facts.get(key)) for key in MEASURED},
             "seed": OmegaConf.select(self.config, "trainer.seed"),
             "error": f"{error['kind']}: {message}" if error else "",
             "folder": self.path.relative_to(sweep_folder).as_posix(),
         }
+
+
+def read_result(folder: Path) -> Mapping[str, Any]:
+    """What a trial's result.json holds; nothing where there is none, or none of ours."""
+    path = folder / "result.json"
+    try:
+        result = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        # One row with less in it is better than no table.
+        log.warning("%s cannot be read: %s", path, error)
+        return {}
+    # A task that is not ours may write whatever it likes under this name.
+    return result if isinstance(result, dict) else {}
+
+
+def measured_facts(result: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a result.json, as far as it has them, by the names of MEASURED."""
+    best, last = result.get("best"), result.get("last")
+    best = best if isinstance(best, Mapping) else {}
+    last = last if isinstance(last, Mapping) else {}
+    facts = {
+        "best_epoch": best.get("epoch"),
+        "best_val_accuracy": best.get("val_accuracy"),
+        "last_val_accuracy": last.get("val_accuracy"),
+        "last_train_loss": last.get("train_loss"),
+        "seconds": result.get("seconds"),
+        "images_per_s": result.get("images_per_s"),
+        "seed": result.get("seed"),
+    }
+    return {key: value for key, value in facts.items() if isinstance(value, int | float)}
+
+
+def column_names(keys: Iterable[str], taken: Iterable[str], prefix: str) -> dict[str, str]:
+    """For each key the name of its column: its own, or with a prefix if that is taken."""
+    names: dict[str, str] = {}
+    used = set(taken)
+    for key in keys:
+        name = key
+        while name in used:
+            name = f"{prefix}_{name}"
+        used.add(name)
+        names[key] = name
+    return names
 
 
 def _number(value: float | None) -> float:

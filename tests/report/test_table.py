@@ -66,21 +66,21 @@ def sweep(tmp_path: Path) -> Path:
 
 def test_best_first_then_those_without_an_objective(sweep):
     table = load_sweep(sweep)
-    assert table["trial"].tolist() == [10, 1, 0, 2]
+    assert table["number"].tolist() == [10, 1, 0, 2]
     assert table["state"].tolist() == ["COMPLETE", "COMPLETE", "FAIL", "RUNNING"]
     assert table["objective"].dropna().tolist() == [0.8, 0.6]
 
 
 def test_only_what_was_swept_has_columns_typed_as_configured(sweep):
     table = load_sweep(sweep)
-    assert table.columns.tolist()[:4] == ["trial", "state", "optimizer.lr", "model"]
+    assert table.columns.tolist()[:5] == ["number", "state", "objective", "optimizer.lr", "model"]
     assert "data" not in table
     assert table["optimizer.lr"].dtype == "float64"
     assert table["model"].tolist() == ["plain50", "resnet50", "resnet50", "plain50"]
 
 
 def test_metrics_errors_and_folders_are_those_of_the_trials(sweep):
-    table = load_sweep(sweep).set_index("trial")
+    table = load_sweep(sweep).set_index("number")
     assert table.loc[10, ["best_epoch", "last_val_accuracy", "last_train_loss"]].tolist() == [
         3,
         0.79,
@@ -92,7 +92,7 @@ def test_metrics_errors_and_folders_are_those_of_the_trials(sweep):
 
 
 def test_what_has_no_result_at_the_end_is_lost(sweep):
-    table = load_sweep(sweep, is_over=True).set_index("trial")
+    table = load_sweep(sweep, is_over=True).set_index("number")
     assert table.loc[2, "state"] == "FAIL"
     assert table.loc[2, "error"].startswith("lost: ")
 
