@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from resnet_sweep.faults import ConfigError
 from resnet_sweep.training.checkpoint import Checkpoint, save_tensors, to_host
+from resnet_sweep.training.failures import CheckpointError
 
 
 def checkpoint_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
@@ -65,7 +65,7 @@ class Evil:
 def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path, content):
     path = tmp_path / "last.pt"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"last\.pt: cannot be read .*trainer\.resume=never"):
+    with pytest.raises(CheckpointError, match=r"last\.pt: cannot be read .*trainer\.resume=never"):
         Checkpoint.load(path)
 
 
@@ -74,18 +74,18 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
     network = nn.Linear(20, 20)
     checkpoint_of(network, torch.optim.SGD(network.parameters())).save(path)
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         Checkpoint.load(path)
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     path = tmp_path / "last.pt"
     torch.save({"version": 1, "model": Evil()}, path)
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         Checkpoint.load(path)
 
 
 def test_another_version_is_refused(tmp_path):
     save_tensors({"version": 99}, tmp_path / "last.pt")
-    with pytest.raises(ConfigError, match="no checkpoint of version 1"):
+    with pytest.raises(CheckpointError, match="no checkpoint of version 1"):
         Checkpoint.load(tmp_path / "last.pt")

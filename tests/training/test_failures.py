@@ -4,12 +4,22 @@ import signal
 import pytest
 
 from resnet_sweep.faults import ConfigError, DataError, Fault
-from resnet_sweep.training.failures import NonFiniteLossError, RunError, Stopped, failure_kind
+from resnet_sweep.training.failures import (
+    CheckpointError,
+    NonFiniteLossError,
+    RunError,
+    Stopped,
+    failure_kind,
+)
 
 FAULT = Fault("a", 1, "is odd")
 
 
 class OutOfMemoryError(RuntimeError):
+    """Named as torch's own."""
+
+
+class AcceleratorError(RuntimeError):
     """Named as torch's own."""
 
 
@@ -21,10 +31,18 @@ class OutOfMemoryError(RuntimeError):
         (Stopped(signal.SIGTERM), "interrupted"),
         (KeyboardInterrupt(), "interrupted"),
         (ConfigError([FAULT]), "config"),
+        (CheckpointError([FAULT]), "config"),
         (DataError([FAULT]), "data"),
         (OutOfMemoryError("CUDA"), "out_of_memory"),
         (MemoryError(), "out_of_memory"),
         (KeyError("x"), "exception"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "exception"),
+        (AcceleratorError("CUDA error: device-side assert triggered"), "device"),
+        (AcceleratorError("an illegal memory access was encountered"), "device"),
+        (RuntimeError("CUDA error: unspecified launch failure"), "device"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "device"),
+        (AcceleratorError("CUDA error: out of memory"), "out_of_memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED in cublasCreate"), "out_of_memory"),
     ],
 )
 def test_every_way_to_end_has_a_name(error, kind):

@@ -11,7 +11,7 @@ from torch import nn
 
 from resnet_sweep.data import ImageData, open_data
 from resnet_sweep.data.config import AugmentConfig, DigitsConfig
-from resnet_sweep.faults import ConfigError, DataError
+from resnet_sweep.faults import DataError
 from resnet_sweep.training.config import (
     ConstantConfig,
     ObjectiveConfig,
@@ -19,7 +19,7 @@ from resnet_sweep.training.config import (
     SgdConfig,
     TrainerConfig,
 )
-from resnet_sweep.training.failures import NonFiniteLossError, Stopped
+from resnet_sweep.training.failures import CheckpointError, NonFiniteLossError, Stopped
 from resnet_sweep.training.folder import RunFolder
 from resnet_sweep.training.loop import FitResult, Trainer
 from resnet_sweep.training.reporter import NoReporter
@@ -182,6 +182,31 @@ def test_a_run_goes_on_to_the_same_numbers_bit_for_bit(data, tmp_path):
         assert all((first[key] == second[key]).all() for key in first)
 
 
+def test_what_was_taken_up_is_known_before_it_trains_and_taken_up_once(data, tmp_path):
+    assert trainer_of(data, tmp_path).take_up() == 0
+    with pytest.raises(LookupError):
+        trainer_of(data, tmp_path).fit(Listener(raise_after=3), never_stops)
+    trainer = trainer_of(data, tmp_path)
+    assert trainer.take_up() == 2
+    # fit asks once more.
+    (tmp_path / "last.pt").write_bytes(b"")
+    fit(trainer)
+    assert len(metrics_of(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("epoch", ["best", "last"])
+def test_a_run_that_was_given_up_has_a_result_so_far(data, tmp_path, epoch):
+    trainer = trainer_of(data, tmp_path, objective=ObjectiveConfig(epoch=epoch))
+    with pytest.raises(LookupError):
+        trainer.fit(Listener(raise_after=3), never_stops)
+    result = trainer.result()
+    accuracies = metrics_of(tmp_path)["val_accuracy"]
+    assert len(accuracies) == 3
+    assert result.objective == (accuracies.max() if epoch == "best" else accuracies.iloc[-1])
+    assert (result.last["epoch"], result.test) == (3, None)
+    assert result.images_per_s > 0
+
+
 def test_resume_never_starts_anew(data, tmp_path):
     with pytest.raises(LookupError):
         trainer_of(data, tmp_path).fit(Listener(raise_after=3), never_stops)
@@ -194,7 +219,9 @@ def test_resume_never_starts_anew(data, tmp_path):
 def test_a_checkpoint_of_another_configuration_is_refused(data, tmp_path):
     with pytest.raises(LookupError):
         trainer_of(data, tmp_path).fit(Listener(raise_after=3), never_stops)
-    with pytest.raises(ConfigError, match=r"the unfinished run has optimizer\.lr=0\.05") as error:
+    with pytest.raises(
+        CheckpointError, match=r"the unfinished run has optimizer\.lr=0\.05"
+    ) as error:
         fit(trainer_of(data, tmp_path, lr=0.1, threads=7))
     assert [fault.key for fault in error.value.faults] == ["optimizer.lr"]
 
@@ -204,14 +231,14 @@ def test_a_network_that_has_changed_since_is_refused(data, tmp_path):
         trainer_of(data, tmp_path).fit(Listener(raise_after=3), never_stops)
     trainer = trainer_of(data, tmp_path)
     trainer.model.append(nn.Linear(10, 10))
-    with pytest.raises(ConfigError, match=r"does not fit the network any more.*resume=never"):
+    with pytest.raises(CheckpointError, match=r"does not fit the network any more.*resume=never"):
         fit(trainer)
 
 
 def test_images_that_have_changed_since_are_refused(data, tmp_path):
     with pytest.raises(LookupError):
         trainer_of(data, tmp_path).fit(Listener(raise_after=3), never_stops)
-    with pytest.raises(ConfigError, match="the images have changed"):
+    with pytest.raises(CheckpointError, match="the images have changed"):
         fit(trainer_of(dataclasses.replace(data, content="other"), tmp_path))
 
 

@@ -36,3 +36,31 @@ def test_in_another_thread_it_leaves_the_handlers_alone():
     thread.start()
     thread.join()
     assert found == [before]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_late_signal_goes_to_whoever_listened_before(signum):
+    heard = []
+    before = signal.signal(signum, lambda number, frame: heard.append(number))
+    try:
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signum)
+        assert heard == []
+        signals.pass_on()
+        assert heard == [signum]
+    finally:
+        signal.signal(signum, before)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_late_signal_that_nobody_else_listens_to_is_raised(signum):
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signum)
+    with pytest.raises(Stopped):
+        signals.pass_on()
+
+
+def test_without_a_signal_nothing_is_passed_on():
+    with StopSignals() as signals:
+        pass
+    signals.pass_on()
