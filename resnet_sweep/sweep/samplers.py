@@ -5,11 +5,13 @@ gets would depend on which worker ran which trials before. A fresh sampler for e
 seed made from the sweep's seed and the trial's number, draws the same whoever asks and however
 often the sweep was stopped; Optuna's samplers keep all else that they know in the storage.
 
-The order around a trial is: ``study.ask()``, then ``study.sampler = factory.make(number)``,
-then the suggestions, then ``study.tell()`` with that sampler still in place. ``ask`` calls
-``before_trial`` of whatever sampler the study has then: only GridSampler does anything in it,
-and grids are planned by the sweep, so the sampler that a study was opened with will do.
-``tell`` calls ``after_trial``, where samplers look at constraints.
+The order around a trial: ``study.sampler = factory.make(number)`` as soon as its number is
+known, then ``optuna.Trial`` is made, both under the lock of the claim, then the suggestions,
+then ``study.tell()`` with that sampler still in place. Making the trial calls the sampler's
+``before_trial``, which matters to QMC (its point is taken there) and to GridSampler (grids are
+planned by the sweep itself). ``Study.ask()`` calls that of whatever sampler the study has: a
+sampler set after it draws the same with one worker. ``tell`` calls ``after_trial``, where
+samplers look at constraints.
 """
 
 from __future__ import annotations
@@ -94,14 +96,6 @@ class SamplerFactory:
         """Whether the sweep plans a grid itself."""
         return is_grid(self._config)
 
-    @property
-    def needs_lock(self) -> bool:
-        """Whether a trial's values must be drawn before another worker claims a trial.
-
-        QMC counts its points in the study, and two workers that count at once get the same.
-        """
-        return self.name == "QMCSampler" or any(one.needs_lock for one in self._inner.values())
-
     def make(self, number: int) -> BaseSampler:
         """The sampler of one trial.
 
@@ -126,7 +120,10 @@ class SamplerFactory:
                 arguments.setdefault(
                     "independent_sampler", RandomSampler(seed=derived_seed(self.seed, number))
                 )
-            elif _takes_seed(self._call):
+                from resnet_sweep.sweep.qmc import PointAtClaim
+
+                return PointAtClaim(self._call(**arguments), number)
+            if _takes_seed(self._call):
                 arguments["seed"] = derived_seed(self.seed, number)
             return self._call(**arguments)
 

@@ -92,14 +92,22 @@ def suggest(trial: optuna.Trial) -> tuple[float, int, Any]:
     )
 
 
-def run_one(study: optuna.Study, factory: SamplerFactory) -> tuple[Any, ...]:
-    """One trial as the sweep runs it."""
-    trial = study.ask()
-    study.sampler = factory.make(trial.number)
+def claim(study: optuna.Study, factory: SamplerFactory) -> optuna.Trial:
+    """A trial with its sampler in place, as the sweep takes it under its lock."""
+    asked = study.ask()
+    study.sampler = factory.make(asked.number)
+    return optuna.Trial(study, asked._trial_id)
+
+
+def finish(study: optuna.Study, trial: optuna.Trial) -> tuple[Any, ...]:
     values = suggest(trial)
     results = [values[0] * values[1], values[1] - 20.0][: len(study.directions)]
     study.tell(trial, results)
     return values
+
+
+def run_one(study: optuna.Study, factory: SamplerFactory) -> tuple[Any, ...]:
+    return finish(study, claim(study, factory))
 
 
 def queued_study(storage: Any, name: str, num: int = NUM_TRIALS) -> optuna.Study:
@@ -147,13 +155,11 @@ def test_another_seed_draws_other_values(name: str) -> None:
 def _work(path: Path, name: str, num: int) -> None:
     study = optuna.load_study(storage=journal(path), study_name="s")
     factory = factory_of(name)
-    lock = factory.needs_lock
     for _ in range(num):
-        # What the sweep's claim lock does for samplers that ask for it.
-        with open(path.with_suffix(".lock"), "w") as file:
-            if lock:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            run_one(study, factory)
+        with open(path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            trial = claim(study, factory)
+        finish(study, trial)
 
 
 @pytest.mark.parametrize("name", ["study_tpe", "random", "cmaes", "nsgaii", "qmc", "qmc scramble"])
@@ -228,9 +234,37 @@ def test_the_grid_is_told_apart() -> None:
     assert check_sampler(config_of("grid"), 2) == []
 
 
-def test_only_qmc_needs_the_lock() -> None:
-    needing = [name for name in SAMPLERS if factory_of(name).needs_lock]
-    assert needing == ["qmc", "qmc scramble", "qmc inner"]
+@pytest.mark.parametrize("name", ["qmc", "qmc scramble"])
+def test_qmc_takes_its_point_at_the_claim(name: str) -> None:
+    first = optuna.create_study(direction="maximize")
+    factory = factory_of(name)
+    run_one(first, factory)
+    workers = [
+        optuna.load_study(storage=first._storage, study_name=first.study_name) for _ in range(3)
+    ]
+    claimed = [(study, claim(study, factory)) for study in workers]
+    assert len({finish(study, trial)[0] for study, trial in claimed}) == 3
+
+
+def test_a_sampler_that_is_set_after_asking_draws_the_same() -> None:
+    for name in SAMPLERS:
+        study = optuna.create_study(directions=objectives_of(name))
+        drawn = []
+        for _ in range(6):
+            trial = study.ask()
+            study.sampler = factory_of(name).make(trial.number)
+            drawn.append(finish(study, trial))
+        assert drawn == draw(None, name, factory_of(name))[:6], name
+
+
+def test_given_values_take_no_point_of_the_sequence() -> None:
+    factory = factory_of("qmc")
+    study, other = optuna.create_study(), optuna.create_study()
+    for one in (study, other):
+        run_one(one, factory)
+    study.enqueue_trial({"lr": 1e-3, "layers": 7, "optimizer": "sgd"})
+    assert run_one(study, factory) == (1e-3, 7, "sgd")
+    assert run_one(study, factory) == run_one(other, factory)
 
 
 def test_names() -> None:
