@@ -29,9 +29,11 @@ def main(parent_pid: int, guard_fd: int, connection_fd: int, payload_fd: int) ->
     sys.path[:] = pickle.load(payload)  # noqa: S301 - written by the parent
 
     from resnet_sweep.sweep.local.guard import end_with_parent
-    from resnet_sweep.sweep.local.serve import JobServer
 
     end_with_parent(parent_pid, guard_fd)
+    # Only now: the guard is a copy of this process, and Hydra is a lot to copy and to wait for.
+    from resnet_sweep.sweep.local.serve import JobServer
+
     connection = Connection(connection_fd)
     # What a job forks must not keep the connection open when the job has died.
     os.register_at_fork(after_in_child=connection.close)
