@@ -1,0 +1,300 @@
+"""Explicit trials: ``hydra.sweeper.trials`` as a list, a file, or the best of an earlier study."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.study.canonical import canonical
+from resnet_sweep.sweep.encoding import plain
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+KEY = "hydra.sweeper.trials"
+FORMS = (
+    "a list of trials: [{optimizer.lr:0.1}]",
+    "a file: trials.yaml or trials.csv",
+    "the best of a study: {study:FOLDER,best:3}",
+)
+_YAML = (".yaml", ".yml")
+# What YAML may read as something else than text: numbers, true, null, .nan, ~.
+_PLAIN_SCALAR = re.compile(r"[\w.+-]+|~")
+
+
+def read_trials(spec: object, base: Path) -> list[dict[str, Any]]:
+    """Reads the explicit trials of a sweep.
+
+    Args:
+        spec: The node ``hydra.sweeper.trials``: None, a list of mappings from keys to values, a
+            path of a YAML file with such a list or of a CSV file with keys in its first row,
+            or ``{study: FOLDER, best: k}``.
+        base: What relative paths are relative to.
+
+    Returns:
+        For each trial, in order, its values under dotted keys; none for None. An empty cell of
+        a CSV file is a key that its trial does not set.
+
+    Raises:
+        ConfigError: All that is wrong.
+    """
+    spec = _container(spec)
+    if spec is None:
+        return []
+    if isinstance(spec, str):
+        return _read_file(base / spec)
+    if isinstance(spec, Mapping):
+        return _best_of(spec, base)
+    if isinstance(spec, list):
+        return _checked(KEY, spec)
+    raise ConfigError([Fault(KEY, spec, "is of no known form", FORMS)])
+
+
+def _container(spec: object) -> object:
+    if not OmegaConf.is_config(spec):
+        return spec
+    try:
+        return OmegaConf.to_container(spec, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError([Fault(KEY, spec, _one_line(error))]) from error
+
+
+def _checked(name: str, trials: Sequence[object]) -> list[dict[str, Any]]:
+    """Trials with dotted keys, from mappings that may be nested.
+
+    Args:
+        name: Where they are, for messages.
+        trials: As they were written.
+    """
+    faults: list[Fault] = []
+    read: list[dict[str, Any]] = []
+    for i, trial in enumerate(trials):
+        where = f"{name}[{i}]"
+        if not isinstance(trial, Mapping):
+            faults.append(Fault(where, trial, "is no trial", fix="write {key: value, ...}"))
+            continue
+        values: dict[str, Any] = {}
+        for key, value in _flat(trial):
+            rule = _key_rule(key) or _value_rule(value)
+            if key in values:
+                rule = "is set twice"
+            if rule:
+                faults.append(Fault(f"{where}.{key}", value, rule))
+            values[key] = value
+        read.append(values)
+    if faults:
+        raise ConfigError(faults)
+    return read
+
+
+def _flat(values: Mapping[Any, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _key_rule(key: str) -> str:
+    """What is wrong with a key; empty if nothing is."""
+    if not re.fullmatch(r"\+{0,2}[^\s=,{}\[\]+~]+", key):
+        return "is no key of a configuration"
+    if re.match(r"\+*hydra([./@]|$)", key):
+        return "belongs to Hydra, which cannot be told otherwise for a single trial"
+    return ""
+
+
+def _value_rule(value: object) -> str:
+    if isinstance(value, list):
+        return next(filter(None, map(_value_rule, value)), "")
+    if isinstance(value, Mapping):
+        return _value_rule(list(value.values()))
+    if isinstance(value, str | int | float | None):
+        return ""
+    return f"is of type {type(value).__name__}, which cannot be typed as an override"
+
+
+def _read_file(path: Path) -> list[dict[str, Any]]:
+    suffix = path.suffix.lower()
+    if suffix not in (*_YAML, ".csv"):
+        fix = "name a file that ends in .yaml or .csv"
+        raise ConfigError([Fault(KEY, path, "is of no known form", FORMS, fix)])
+    if not path.is_file():
+        raise ConfigError([Fault(KEY, path, "is no file")])
+    try:
+        trials = _read_csv(path) if suffix == ".csv" else _read_yaml(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Fault(KEY, path, f"cannot be read: {error}")]) from error
+    if not trials:
+        raise ConfigError([Fault(KEY, path, "has no trials in it")])
+    return _checked(f"{KEY}={path.name}", trials)
+
+
+def _read_yaml(path: Path) -> list[object]:
+    try:
+        # Not PyYAML's own loader, to which 1e-3 is text. A trial's interpolations are its own.
+        trials = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError([Fault(KEY, path, _one_line(error))]) from error
+    if isinstance(trials, list):
+        return list(trials)
+    if not trials:
+        return []
+    fix = "begin each trial with '- '"
+    raise ConfigError([Fault(KEY, path, "must hold a list of trials", fix=fix)])
+
+
+def _read_csv(path: Path) -> list[object]:
+    # What spreadsheets write may begin with a byte order mark.
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            rows = [row for row in csv.reader(file, strict=True) if any(map(str.strip, row))]
+        except csv.Error as error:
+            raise ConfigError([Fault(KEY, path, f"is no CSV file: {error}")]) from error
+    if not rows:
+        return []
+    header = [cell.strip() for cell in rows[0]]
+    faults = [Fault(KEY, path, f"has the column {name} twice") for name in _repeated(header)]
+    if "" in header:
+        faults.append(Fault(KEY, path, "has a column without a key in its first row"))
+    trials: list[object] = []
+    for number, row in enumerate(rows[1:], start=1):
+        if len(row) != len(header):
+            rule = f"has {len(row)} cells for trial {number} and {len(header)} columns"
+            faults.append(Fault(KEY, path, rule))
+        cells = zip(header, row, strict=False)
+        trials.append({key: _cell_value(cell) for key, cell in cells if cell.strip()})
+    if faults:
+        raise ConfigError(faults)
+    return trials
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if name and names.count(name) > 1})
+
+
+def _cell_value(cell: str) -> object:
+    """A cell as YAML would read it: a number, true, null, a quoted text, a list; else text."""
+    text = cell.strip()
+    if not (_PLAIN_SCALAR.fullmatch(text) or text[0] in "'\"["):
+        # YAML would take a colon or a hash in it for something of its own.
+        return text
+    try:
+        value = OmegaConf.to_container(OmegaConf.create(f"- {text}"), resolve=False)
+    except (YAMLError, OmegaConfBaseException):
+        return text
+    found: object = value[0] if isinstance(value, list) and len(value) == 1 else [None]
+    # A lone dash, for instance, is a list to YAML.
+    return text if isinstance(found, list) and text[0] != "[" else found
+
+
+def _best_of(spec: Mapping[Any, Any], base: Path) -> list[dict[str, Any]]:
+    """The parameters of the best trials of an earlier study."""
+    if set(spec) != {"study", "best"}:
+        raise ConfigError([Fault(KEY, dict(spec), "is of no known form", FORMS)])
+    name, num = spec["study"], spec["best"]
+    faults = []
+    if not isinstance(name, str) or not name:
+        faults.append(Fault(f"{KEY}.study", name, "must be the folder of a study"))
+    if isinstance(num, bool) or not isinstance(num, int) or num < 1:
+        faults.append(Fault(f"{KEY}.best", num, "must be a whole number of trials, at least 1"))
+    if faults:
+        raise ConfigError(faults)
+    trials = _best_trials(base / name, num)
+    if len(trials) < num:
+        rule = f"is more than the {len(trials)} different trials that {name} has completed"
+        raise ConfigError([Fault(f"{KEY}.best", num, rule)])
+    return trials
+
+
+def _best_trials(folder: Path, num: int) -> list[dict[str, Any]]:
+    from resnet_sweep.study.reading import open_study
+    from resnet_sweep.study.storage import close_storage
+
+    try:
+        study = open_study(folder)
+    except ConfigError as error:
+        # They speak of a folder that was named here.
+        faults = [Fault(f"{KEY}.study", one.value, one.rule, fix=one.fix) for one in error.faults]
+        raise ConfigError(faults) from error
+    try:
+        space = study.user_attrs.get("space", {})
+        return [
+            {
+                key: _typed(value, space.get(key, {}).get("choices", ()))
+                for key, value in trial.params.items()
+            }
+            for trial in _ranked(study, num)
+        ]
+    finally:
+        close_storage(study._storage)
+
+
+def _typed(value: Any, choices: Sequence[str]) -> Any:
+    """A list or mapping that Optuna was told as its text; all else as it is.
+
+    Args:
+        value: Of a trial's parameter.
+        choices: What was typed for it, where a text that looks like a list stands in quotes.
+    """
+    if not isinstance(value, str) or value[:1] not in ("[", "{") or value not in choices:
+        return value
+    return plain(OverridesParser.create().parse_override(f"key={value}").value())
+
+
+def _ranked(study: Study, num: int) -> list[FrozenTrial]:
+    """The best completed trials with different parameters, best first.
+
+    Of several objectives those come first that no other trial beats in all of them, then those
+    that only these beat, and so on; where none is better, the earlier trial comes first.
+    """
+    from optuna.study import StudyDirection
+    from optuna.trial import TrialState
+
+    signs = [-1.0 if one == StudyDirection.MAXIMIZE else 1.0 for one in study.directions]
+    costs: dict[str, tuple[tuple[float, ...], FrozenTrial]] = {}
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        cost = tuple(sign * value for sign, value in zip(signs, trial.values, strict=True))
+        key = canonical(trial.params)
+        if key not in costs or cost < costs[key][0]:
+            costs[key] = (cost, trial)
+    left = sorted(costs.values(), key=lambda pair: (pair[0], pair[1].number))
+    ranked: list[FrozenTrial] = []
+    while left and len(ranked) < num:
+        front, left = _split_front(left)
+        if len(signs) > 1:
+            front.sort(key=lambda pair: pair[1].number)
+        ranked += [trial for _, trial in front]
+    return ranked[:num]
+
+
+_Pair = tuple[tuple[float, ...], "FrozenTrial"]
+
+
+def _split_front(left: Sequence[_Pair]) -> tuple[list[_Pair], list[_Pair]]:
+    """Trials that no other dominates, and the rest; sorted by cost, so only earlier ones can."""
+    front: list[_Pair] = []
+    rest: list[_Pair] = []
+    for pair in left:
+        dominated = any(
+            other[0] != pair[0]
+            and all(one <= two for one, two in zip(other[0], pair[0], strict=True))
+            for other in front
+        )
+        (rest if dominated else front).append(pair)
+    return front, rest
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
