@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 import math
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.config import Config, check_config, to_config
 from resnet_sweep.faults import ConfigError, Fault, UserError
-from resnet_sweep.outcome import ExitCode, Verdict, tell
+from resnet_sweep.outcome import ExitCode, Typed, Verdict, tell
 from resnet_sweep.training.continuation import config_differences
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,10 @@ class CheckFirst(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Checks the configuration of a single run."""
+        study = config.hydra.runtime.choices.get("study")
+        if study is not None:
+            rule = "is a whole study, which a single run is not"
+            _refuse(ConfigError([Fault("study", study, rule, fix=f"type {_multirun_command()}")]))
         try:
             checked = to_config(config)
         except (UserError, OmegaConfBaseException) as error:
@@ -45,7 +50,9 @@ class CheckFirst(Callback):
             _refuse(ConfigError(faults))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Checks the trials of a sweep: all of a list, the ends of what is drawn."""
+        """Checks the trials of a stock sweep: all of a list, the ends of what is drawn."""
+        if _is_ours(config):
+            return  # Its sweeper does so itself.
         folder = Path(config.hydra.sweep.dir)
         if (folder / "multirun.yaml").exists() or (folder / "results.csv").exists():
             # Numbers start at 0 again, so its trials would be overwritten.
@@ -71,6 +78,8 @@ class TableLast(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Reads the folders of the trials and gives the verdict."""
+        if _is_ours(config):
+            return  # Its sweeper does so itself.
         folder = Path(config.hydra.sweep.dir)
         if Verdict.exit_code == ExitCode.BAD_CONFIG or not folder.is_dir():
             return  # Refused before it began.
@@ -92,6 +101,14 @@ class TableLast(Callback):
             Verdict.exit_code = ExitCode.ALL_ENDED
         else:
             Verdict.exit_code = ExitCode.SOME_FAILED if num_complete else ExitCode.NOTHING_COMPLETED
+
+
+def _is_ours(config: DictConfig) -> bool:
+    return str(config.hydra.sweeper._target_).startswith("resnet_sweep.")
+
+
+def _multirun_command() -> str:
+    return shlex.join(["python", "-m", "resnet_sweep", "-m", *Typed.arguments])
 
 
 def _refuse(error: Exception) -> NoReturn:

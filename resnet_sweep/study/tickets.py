@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
+
+from resnet_sweep.study.canonical import canonical
 
 # A trial that ended like this is always taken up again: it was no fault of its own.
 INTERRUPTED = "interrupted"
@@ -17,22 +17,6 @@ LOST = "lost"
 _NOT_THE_SLOTS_FAULT = frozenset({INTERRUPTED, "config", "data", "non_finite", "timeout"})
 # A trial that fails sooner than this has failed "at once".
 AT_ONCE_S = 10.0
-
-
-def canonical(values: Mapping[str, Any]) -> str:
-    """A key under which two configurations are the same.
-
-    1 and 1.0 are, as they are to Optuna; true and 1, or "1" and 1, are not.
-    """
-    return json.dumps(
-        [[key, _plain(value)] for key, value in sorted(values.items())], separators=(",", ":")
-    )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool) and float(value) == value:
-        return float(value)
-    return value
 
 
 @dataclass

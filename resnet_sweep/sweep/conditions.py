@@ -11,7 +11,8 @@ from hydra.core.override_parser.types import OverrideType, ValueType
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_sweep.faults import Fault
-from resnet_sweep.sweep.encoding import bare_key, encode, same
+from resnet_sweep.study.canonical import bare_key, same
+from resnet_sweep.sweep.encoding import encode
 
 if TYPE_CHECKING:
     from resnet_sweep.sweep.dimension import Dimension

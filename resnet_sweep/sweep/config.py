@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
 
 from resnet_sweep.faults import Fault, in_range, one_of
 
@@ -25,9 +26,9 @@ class StudySweeperConf:
         default_factory=lambda: [{"sampler": "study_tpe"}, {"pruner": "none"}]
     )
     # Draws the values of trials that are not planned.
-    sampler: Any = None
+    sampler: Any = MISSING
     # Gives up a trial that reports worse values than others did.
-    pruner: Any = None
+    pruner: Any = MISSING
     # minimize or maximize; a list of them for several objectives.
     direction: Any = "minimize"
     # null: a journal in the study's folder; memory; or a URL, sqlite:///FILE for instance.

@@ -19,8 +19,9 @@ from hydra.core.override_parser.types import (
 )
 
 from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.study.canonical import canonical, same
 from resnet_sweep.sweep.conditions import Condition
-from resnet_sweep.sweep.encoding import Scalar, canonical, encode, plain, same, scalar
+from resnet_sweep.sweep.encoding import Scalar, encode, plain, scalar
 
 if TYPE_CHECKING:
     from optuna import Trial

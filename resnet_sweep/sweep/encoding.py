@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -23,11 +21,6 @@ _WORDS_WITH_A_MEANING = ("true", "false", "null", "inf", "nan")
 
 
 Scalar = bool | int | float | str | None
-
-
-def bare_key(key: str) -> str:
-    """A key without the ``+``, ``++`` or ``~`` that it was typed with."""
-    return key.lstrip("+~")
 
 
 def encode(value: Any, key: str = "") -> str:
@@ -107,39 +100,3 @@ def scalar(value: Any, key: str = "") -> Scalar:
     if isinstance(value, (Enum, PurePath)):
         return value.name if isinstance(value, Enum) else str(value)
     return encode(value, key)
-
-
-def canonical(values: Mapping[str, Any]) -> str:
-    """A text that is the same for values that make the same configuration, and for no others.
-
-    1 is 1.0, nan is nan; true is not 1, nor is "1". The order of the keys does not count, nor
-    do the ``+`` or ``++`` that they were typed with.
-
-    Args:
-        values: A value for each key.
-    """
-    return _canonical({bare_key(key): value for key, value in values.items()})
-
-
-def same(value: Any, other: Any) -> bool:
-    """Whether two values are the same in the sense of ``canonical``."""
-    return _canonical(value) == _canonical(other)
-
-
-def _canonical(value: Any) -> str:
-    if isinstance(value, (bool, str)) or value is None:
-        return json.dumps(value)
-    if isinstance(value, (Enum, PurePath)):
-        return json.dumps(scalar(value))
-    if isinstance(value, Integral):
-        return str(int(value))
-    if isinstance(value, Real):
-        number = float(value)
-        whole = math.isfinite(number) and number.is_integer()
-        return str(int(number)) if whole else repr(number)
-    if isinstance(value, Mapping):
-        items = sorted(f"{_canonical(name)}: {_canonical(item)}" for name, item in value.items())
-        return "{" + ", ".join(items) + "}"
-    if isinstance(value, Sequence):
-        return "[" + ", ".join(map(_canonical, value)) + "]"
-    raise TypeError(f"a {type(value).__name__} is no value of a configuration")

@@ -209,7 +209,7 @@ class Engine:
         study = optuna.create_study(
             study_name=options.study_name,
             storage=storage,
-            directions=options.directions,
+            directions=[optuna.study.StudyDirection[one.upper()] for one in options.directions],
             load_if_exists=True,
         )
         attrs = study.user_attrs

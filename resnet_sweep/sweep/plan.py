@@ -14,6 +14,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.config import Options
+from resnet_sweep.sweep.encoding import scalar
 from resnet_sweep.sweep.explicit import read_trials
 from resnet_sweep.sweep.samplers import is_grid
 from resnet_sweep.sweep.space import Dimension, Space
@@ -81,7 +82,10 @@ def make_plan(
         ConfigError: All that is wrong with the space, the explicit trials and the budget.
     """
     space = Space.parse(options.params, arguments, loader, lookup)
-    explicit = read_trials(options.trials, base)
+    explicit = [
+        {key: scalar(value, key) for key, value in values.items()}
+        for values in read_trials(options.trials, base)
+    ]
     if explicit:
         return _explicit_plan(options, space, explicit)
     if options.n_trials is not None and not is_grid(options.sampler):
@@ -128,9 +132,9 @@ def _explicit_plan(options: Options, space: Space, explicit: Sequence[Values]) -
         if key in only_planned
     )
     free = [one for one in space.dimensions if one.key not in keys]
-    lists = tuple(one for one in free if not _is_interval(one))
-    combinations = dataclasses.replace(space, dimensions=lists).grid()
-    planned = tuple({**values, **more} for values in explicit for more in combinations)
+    lists = tuple(one for one in space.dimensions if not _is_interval(one))
+    multiplied = dataclasses.replace(space, dimensions=lists)
+    planned = tuple(point for values in explicit for point in multiplied.grid(given=values))
     whole = dataclasses.replace(space, dimensions=(*added, *space.dimensions))
     if options.n_trials is None:
         _refuse_intervals(free, is_grid_sampler=False)

@@ -22,9 +22,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from resnet_sweep.study.canonical import canonical
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.queue import Claim, Queue, log_event
-from resnet_sweep.study.tickets import INTERRUPTED, canonical
+from resnet_sweep.study.tickets import INTERRUPTED
 from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.stopping import StopFlag, TrialTimeoutError
@@ -104,6 +105,7 @@ class Runner:
         self.task, self.queue, self.folder, self.name, self.stop = task, queue, folder, name, stop
         self.lookup = lookup_in(worker.master)
         self._pruned = False
+        self._error: Exception | None = None
 
     @cached_property
     def composer(self) -> Composer:
@@ -188,7 +190,7 @@ class Runner:
             config = self._configure(claim.trial.number, lines, repeat)
             if not subdir:
                 subdir = self._keep_folder(claim.trial, config)
-            with read_write(config), open_dict(config):
+            with read_write(config.hydra):
                 part = f"/{repeat}" if self.spec.repeats > 1 else ""
                 config.hydra.sweep.subdir = subdir + part
             outcome = self._run_job(claim, config, repeat)
@@ -240,7 +242,7 @@ class Runner:
             tuple(self.folder.path / one / part for one in folders if one is not None),
             reports=repeat == 0 and self.spec.num_objectives == 1,
         )
-        self._pruned = False
+        self._pruned, self._error = False, None
         returned = run_job(
             hydra_context=self.context,
             task_function=partial(self._call, claim, current),
@@ -248,11 +250,12 @@ class Runner:
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-        # Raises what the task has raised.
-        value = returned.return_value
         if self._pruned:
             return Outcome(TrialState.PRUNED)
-        return self._complete(value)
+        if self._error is not None:
+            return self._failure(self._error)
+        # Raises what else went wrong in Hydra's job.
+        return self._complete(returned.return_value)
 
     def _call(self, claim: Claim, current: SweepTrial, config: DictConfig) -> Any:
         give_up = None if self.spec.in_this_process else partial(self._give_up, claim.trial.number)
@@ -264,6 +267,10 @@ class Runner:
                 log.info("%s", pruned)
                 self._pruned = True
                 return None
+            except Exception as error:
+                # Hydra would print on the terminal what the trial's log has.
+                self._error = error
+                raise
 
     def _give_up(self, number: int) -> None:
         """The task does not come back from what it is doing: its process has to go."""

@@ -17,6 +17,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.study.canonical import bare_key, canonical
 from resnet_sweep.sweep.conditions import (
     Condition,
     Lookup,
@@ -25,7 +26,7 @@ from resnet_sweep.sweep.conditions import (
     parse_conditions,
 )
 from resnet_sweep.sweep.dimension import Choice, Dimension, dimension_of, dimension_of_choices
-from resnet_sweep.sweep.encoding import bare_key, canonical, encode, plain, scalar
+from resnet_sweep.sweep.encoding import encode, plain, scalar
 
 if TYPE_CHECKING:
     from optuna import Trial

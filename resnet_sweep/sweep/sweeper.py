@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from resnet_sweep.faults import UserError
 from resnet_sweep.sweep import groups  # noqa: F401  (registers samplers and pruners)
 from resnet_sweep.sweep.config import Options
+
+_BAD_CONFIG = 2
 
 
 class StudySweeper(Sweeper):
@@ -45,6 +49,9 @@ class StudySweeper(Sweeper):
             params: The search space.
             **native: What hydra-optuna-sweeper does not have.
         """
+        self.hydra_context: HydraContext | None = None
+        self.task_function: TaskFunction | None = None
+        self.config: DictConfig | None = None
         self.options = Options(
             sampler=_plain(sampler),
             direction=_plain(direction),
@@ -74,13 +81,22 @@ class StudySweeper(Sweeper):
             arguments: Overrides of the task, with and without several values.
 
         Raises:
-            ConfigError: Something in the settings, the space or the folder is wrong.
-            SystemExit: Natively, when trials have failed or a signal has come; see ExitCode.
+            SystemExit: With 2 when the settings, the space or the folder are refused, which is
+                told without a traceback. Natively also with 3 or 4 when trials have failed,
+                and 130 or 143 after a signal.
             SweepFailedError: As a drop-in, when more than max_failure_rate have failed.
         """
         from resnet_sweep.sweep.engine import Engine
 
-        Engine(self.options, self.hydra_context, self.task_function, self.config).run(arguments)
+        assert self.hydra_context is not None
+        assert self.task_function is not None
+        assert self.config is not None
+        try:
+            engine = Engine(self.options, self.hydra_context, self.task_function, self.config)
+            engine.run(arguments)
+        except UserError as error:
+            print(error, file=sys.stderr)
+            raise SystemExit(_BAD_CONFIG) from None
 
 
 def _plain(value: Any) -> Any:
