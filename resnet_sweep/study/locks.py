@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-# A probe by is_held takes the lock for some microseconds; try_acquire outlasts it.
-_PROBE_S = 0.02
+# A probe by is_held shares the lock for some microseconds; try_acquire outlasts it.
+_PROBE_S = 0.1
 _PAUSE_S = 0.002
 
 
@@ -69,9 +69,10 @@ os.register_at_fork(
 class FileLock:
     """An exclusive lock on a file, between processes, threads and other locks on that file.
 
-    Freed by the system when the process dies. Not held by children that it forks. Not
-    re-entrant: whoever holds it and asks again waits for himself. The file stays when the
-    lock is released; removing it would let two processes lock two files of one name.
+    Held until it is released or the process dies, also when the object is forgotten. Not held
+    by children that are forked. Not re-entrant: whoever holds it and asks again waits for
+    himself. The file stays when the lock is released; removing it would let two processes
+    lock two files of one name.
 
     Args:
         path: The lock file; its folder is made when it is not there.

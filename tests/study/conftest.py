@@ -6,6 +6,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -91,7 +92,7 @@ def postgresql_server() -> Iterator[str]:
             _wait_for(server, url, log)
             yield url
         finally:
-            server.send_signal(subprocess.signal.SIGINT)  # ends it without waiting for clients
+            server.send_signal(signal.SIGINT)  # ends it without waiting for clients
             server.wait(timeout=30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,32 @@ PROCESSES.set_forkserver_preload(["study_workers"])
 
 STUDY = "a study"
 
+# Optuna imports what it needs of databases when the first is opened: once, before the forks.
+optuna.storages.RDBStorage("sqlite://").engine.dispose()
+
+
+_together: Any = None
+
+
+def _set_together(barrier: Any) -> None:
+    global _together
+    _together = barrier
+
+
+def _start_together(function: Callable[..., Any], worker: int, *arguments: Any) -> Any:
+    _together.wait()
+    return function(worker, *arguments)
+
 
 def in_processes(num: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Runs ``function(worker, *arguments)`` in ``num`` processes at once; their results."""
-    with PROCESSES.Pool(num, maxtasksperchild=1) as pool:
-        calls = [(worker, *arguments) for worker in range(num)]
-        results = pool.starmap(function, calls, chunksize=1)
-        pool.close()
-        pool.join()
-    return results
+    with ProcessPoolExecutor(
+        num, PROCESSES, initializer=_set_together, initargs=(PROCESSES.Barrier(num),)
+    ) as pool:
+        futures = [
+            pool.submit(_start_together, function, worker, *arguments) for worker in range(num)
+        ]
+        return [future.result() for future in futures]
 
 
 def in_threads(num: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -116,3 +133,14 @@ def die_holding_claim(worker: int, url: str | None, folder: Path) -> None:
     storage = open_storage(url, StudyFolder(folder))
     claim_lock(storage, url, StudyFolder(folder), STUDY).__enter__()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_until_killed(worker: int, url: str | None, folder: Path, done: Path) -> None:
+    """Sets an attribute to ever greater numbers, and notes each that the storage has taken."""
+    storage = open_storage(url, StudyFolder(folder))
+    study = optuna.load_study(study_name=STUDY, storage=storage)
+    number = study.user_attrs.get("number", 0)
+    while True:
+        number += 1
+        study.set_user_attr("number", number)
+        done.write_text(str(number))

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import sqlite3
+import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import optuna
@@ -23,7 +27,16 @@ from resnet_sweep.study.storage import (
     open_storage,
 )
 
-PERSISTENT = ("null", "journal", "sqlite", "postgresql")
+# The server takes seconds to start and to stop.
+POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.slow)
+PERSISTENT = ("null", "journal", "sqlite", POSTGRESQL)
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The process that all workers are forked from imports study_workers.
+    paths = (Path(__file__).parent, Path(__file__).parents[2])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, paths)))
 
 
 @pytest.fixture(autouse=True)
@@ -112,8 +125,8 @@ def _assert_exact_budget(url: str | None, folder: StudyFolder, budget: int) -> N
     num_planned = budget // 3
     storage = _create(url, folder, num_planned)
     run = workers.in_threads if url == "memory" else workers.in_processes
-    claims = sorted(sum(run(8, workers.claim_all, url, folder.path, budget), []))
-    assert claims == [(number, number) for number in range(budget)]
+    claims = run(8, workers.claim_all, url, folder.path, budget)
+    assert sorted(chain.from_iterable(claims)) == [(number, number) for number in range(budget)]
     trials = optuna.load_study(study_name=STUDY, storage=storage).get_trials(deepcopy=False)
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
     close_storage(storage)
@@ -161,6 +174,30 @@ def test_a_killed_worker_lets_its_claim_go(persistent: str | None, folder: Study
     for _ in range(3):
         with lock:
             pass
+    close_storage(storage)
+
+
+def test_what_was_written_survives_a_kill(
+    persistent: str | None, folder: StudyFolder, tmp_path: Path
+) -> None:
+    storage = _create(persistent, folder)
+    study = optuna.load_study(study_name=STUDY, storage=storage)
+    for attempt in range(4):
+        done = tmp_path / f"done-{attempt}"
+        process = workers.PROCESSES.Process(
+            target=workers.write_until_killed, args=(0, persistent, folder.path, done)
+        )
+        process.start()
+        while not done.exists():
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.02))
+        process.kill()
+        process.join()
+        # The kill may have left the note empty.
+        noted = int(done.read_text() or 0)
+        written = study.user_attrs["number"]
+        assert written >= noted
+        study.set_user_attr("number", written + 1)
     close_storage(storage)
 
 
@@ -296,6 +333,7 @@ def test_odd_names_of_files(folder: StudyFolder, tmp_path: Path) -> None:
 # PostgreSQL
 
 
+@pytest.mark.slow
 def test_studies_of_one_server_do_not_wait_for_one_another(
     postgresql_url: str, folder: StudyFolder
 ) -> None:
@@ -304,6 +342,25 @@ def test_studies_of_one_server_do_not_wait_for_one_another(
         claim_lock(storage, postgresql_url, folder, "one"),
         claim_lock(storage, postgresql_url, folder, "two"),
     ):
+        pass
+    close_storage(storage)
+
+
+@pytest.mark.slow
+def test_a_claim_survives_the_loss_of_its_connection(
+    postgresql_url: str, folder: StudyFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = open_storage(postgresql_url, folder)
+    assert isinstance(storage, RDBStorage)
+    kill_holders = (
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    lock = claim_lock(storage, postgresql_url, folder, STUDY)
+    with lock, storage.engine.connect() as connection:
+        connection.exec_driver_sql(kill_holders)
+    assert "the connection was lost while a lock was held" in caplog.text
+    with lock:
         pass
     close_storage(storage)
 

@@ -32,8 +32,9 @@ def open_journal(path: Path) -> JournalStorage:
         ConfigError: A line within the file is damaged.
     """
     path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.open("ab").close()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
     return JournalStorage(JournalFile(path))
 
 
