@@ -1,7 +1,5 @@
 """conf/study: what each study runs, as Hydra composes it for our sweeper."""
 
-import shutil
-
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -9,26 +7,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-# Registers hydra/sweeper=study, and the resolvers of conf/.
-import resnet_sweep.app
-import resnet_sweep.sweep.config
-import resnet_sweep.sweep.groups  # noqa: F401
+import resnet_sweep.app  # noqa: F401  (the resolvers of conf/)
 from resnet_sweep.config import check_config, register_schema, to_config
 from resnet_sweep.paths import config_dir
 from resnet_sweep.training.config import ConstantConfig, SgdConfig
 
 
 @pytest.fixture
-def study(tmp_path):
+def study():
     """Composes a study and gives its sweeper's settings, and a way to compose its trials."""
     register_schema()
-    shutil.copytree(config_dir(), tmp_path / "conf")
-    primary = tmp_path / "conf" / "config.yaml"
-    text = primary.read_text()
-    if "- study:" not in text:
-        chosen = "  - _self_\n  - study: null\n  - override hydra/sweeper: study\n"
-        primary.write_text(text.replace("  - _self_\n", chosen, 1))
-    with initialize_config_dir(config_dir=str(tmp_path / "conf")):
+    with initialize_config_dir(config_dir=str(config_dir())):
         loader = GlobalHydra.instance().config_loader()
 
         def compose(*overrides):
