@@ -10,7 +10,7 @@ import shlex
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ class TrialTask:
     Keeps the opened data from trial to trial.
     """
 
-    free_keys = FREE_KEYS
+    free_keys: Collection[str] = FREE_KEYS
 
     def __init__(self) -> None:
         self._session: Session | None = None
