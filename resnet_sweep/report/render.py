@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.cells import cell_len, set_cell_size
 
-from resnet_sweep.report.text import number, one_line
+from resnet_sweep.report.text import beginning, number, one_line
 
 # In results.csv, but of no help on a terminal.
 _NOT_SHOWN = ("seed", "folder", "worker", "started", "ended")
@@ -21,6 +21,7 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     "best_epoch": "{:.0f}".format,
     "seconds": "{:.1f}".format,
     "images_per_s": "{:.0f}".format,
+    **dict.fromkeys(("best_val_accuracy", "last_val_accuracy", "last_train_loss"), number),
 }
 _VALUE_CELLS, _TEXT_CELLS, _ERROR_CELLS = 32, 72, 20
 _GAP = "  "
@@ -92,7 +93,8 @@ def _cells(name: str, column: pd.Series[Any], is_parameter: bool) -> list[str]:
     if is_parameter:
         cells = [_value(value, _VALUE_CELLS) for value in column]
     else:
-        cells = [_text(value, _FORMATS.get(name)) for value in column]
+        pattern = number if name.startswith("objective") else _FORMATS.get(name)
+        cells = [_text(value, pattern) for value in column]
     cells = [one_line(name), *cells]
     width = max(map(cell_len, cells))
     if pd.api.types.is_numeric_dtype(column.dtype):
@@ -112,7 +114,7 @@ def _text(value: Any, pattern: Callable[[Any], str] | None) -> str:
         return ""
     if pattern is not None:
         return pattern(value)
-    return number(value) if isinstance(value, float) else one_line(value, _TEXT_CELLS)
+    return f"{value:.6g}" if isinstance(value, float) else beginning(str(value), _TEXT_CELLS)
 
 
 def _layout(columns: dict[str, list[str]], width: int | None) -> list[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from resnet_sweep.study.reading import Snapshot, Ticket
+from resnet_sweep.study.reading import Snapshot, reason_of, seconds_of
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -32,6 +35,18 @@ def one_line(value: object, limit: int | None = None) -> str:
         head = (limit - 1) // 2
         text = f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
     return text
+
+
+def beginning(text: str, limit: int) -> str:
+    """A message in one line, cut at its end."""
+    text = one_line(text)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def writable(text: str, stream: TextIO) -> str:
+    """The text with what the stream's encoding lacks as escapes."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def number(value: float) -> str:
@@ -75,18 +90,31 @@ def values_text(values: Mapping[str, Any], names: Mapping[str, str] | None = Non
 
     Args:
         values: Of a ticket.
-        names: What to write for a key, from ``short_keys``; None writes the keys.
+        names: What to write for a key, from ``short_keys``; others are left out. None writes
+            all keys as they are.
     """
     return " ".join(
-        f"{one_line(names.get(key, key) if names else key)}={one_line(value, 32)}"
+        f"{one_line(names[key] if names is not None else key)}={one_line(value, 32)}"
         for key, value in values.items()
+        if names is None or key in names
     )
 
 
-def objective_text(ticket: Ticket) -> str:
+def objective_text(trial: FrozenTrial | None) -> str:
     """The objective, or several with commas between them; empty where there is none."""
-    values = ticket.last.values if ticket.last is not None else None
-    return ", ".join(map(number, values or []))
+    return ", ".join(map(number, (trial.values if trial is not None else None) or []))
+
+
+def ended_line(trial: FrozenTrial) -> str:
+    """``trial 3 COMPLETE 0.9778 optimizer.lr=0.001 (83 s)``; a failure with its reason."""
+    parts = [f"trial {trial.number} {trial.state.name}", objective_text(trial)]
+    parts += [beginning(reason_of(trial), 160), values_text(trial.params)]
+    if "duplicate_of" in trial.user_attrs:
+        parts.append(f"as trial {trial.user_attrs['duplicate_of']}")
+    seconds = seconds_of(trial)
+    if seconds is not None:
+        parts.append(f"({duration(seconds)})")
+    return " ".join(part for part in parts if part)
 
 
 def progress_text(snapshot: Snapshot, num_done: int | None = None) -> str:
@@ -100,12 +128,12 @@ def progress_text(snapshot: Snapshot, num_done: int | None = None) -> str:
     parts = [f"{done}/{snapshot.total} done"]
     if len(snapshot.maximize) == 1:
         parts += [
-            f"best {objective_text(ticket)} (trial {ticket.last.number})"
+            f"best {objective_text(ticket.last)} (trial {ticket.last.number})"
             for ticket in snapshot.best
             if ticket.last is not None
         ]
     elif snapshot.best:
         parts.append(f"{len(snapshot.best)} on the Pareto front")
-    if snapshot.left_s is not None:
+    if snapshot.left_s is not None and snapshot.left_s >= 1:
         parts.append(f"about {duration(snapshot.left_s)} left")
     return ", ".join(parts)
