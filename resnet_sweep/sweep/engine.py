@@ -89,9 +89,6 @@ class Engine:
 
     def run(self, arguments: Sequence[str]) -> None:
         """Runs the study to its total; see StudySweeper.sweep."""
-        from resnet_sweep.sweep.preview import show_plan
-        from resnet_sweep.sweep.running import run_workers
-
         refuse(check_options(self.options))
         loader = self.context.config_loader
         lookup = lookup_in(self.config)
@@ -104,8 +101,12 @@ class Engine:
         try:
             self._check(plan, place)
             if self.options.plan:
+                from resnet_sweep.sweep.preview import show_plan
+
                 show_plan(self, plan, place)
                 return
+            from resnet_sweep.sweep.running import run_workers
+
             sweep = self._open(plan, place)
             begun = True
             run_workers(sweep, self.task)
@@ -114,6 +115,11 @@ class Engine:
 
     def _check(self, plan: Plan, place: Place) -> None:
         """What can be refused before anything is written."""
+        if place.is_new:
+            # A study that goes on was checked at its first start, with the same sources.
+            composer = Composer(self.context.config_loader, self.config)
+            check_plan(plan, composer, self.task, lookup_in(self.config))
+        # Optuna is loaded from here on.
         from resnet_sweep.sweep.pruners import check_pruner
         from resnet_sweep.sweep.samplers import check_sampler
         from resnet_sweep.sweep.slots import check_workers
@@ -125,10 +131,6 @@ class Engine:
             + check_workers(self.options, self.config, plan.num_tickets, self.num_slots)
             + self._repeat_faults()
         )
-        if place.is_new:
-            # A study that goes on was checked at its first start, with the same sources.
-            composer = Composer(self.context.config_loader, self.config)
-            check_plan(plan, composer, self.task, lookup_in(self.config))
 
     def _repeat_faults(self) -> list[Any]:
         from resnet_sweep.faults import Fault

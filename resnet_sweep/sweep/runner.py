@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
@@ -222,7 +222,7 @@ class Runner:
         """Chooses the trial's own folder below the sweep's and keeps it with the trial."""
         outside = HydraConfig.instance().cfg
         # The pattern may ask for ${hydra:...}, which is answered from there.
-        HydraConfig.instance().set_config(config)
+        HydraConfig.instance().cfg = cast(Any, config)
         try:
             subdir = str(config.hydra.sweep.subdir)
         finally:
