@@ -97,6 +97,10 @@ class TrialTask:
         """See training.failures; "device" means that this process should end."""
         return failure_kind(error)
 
+    def num_reports(self, cfg: DictConfig) -> int:
+        """One an epoch."""
+        return int(cfg.trainer.epochs)
+
     def after_trial(self, failed: bool) -> None:
         """Gives back the memory of a trial that failed."""
         if not failed:

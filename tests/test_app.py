@@ -117,11 +117,12 @@ def result_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "result.json").read_text())
 
 
-def test_a_trial_tells_every_epoch_and_returns_its_objective(run, tmp_path):
+def test_a_trial_tells_every_epoch_and_returns_its_objective(composed, run, tmp_path):
     trial = Listener()
     objective = run("0", *TINY, trial=trial)
     table = pd.read_csv(tmp_path / "0" / "metrics.csv")
     assert trial.reports == list(zip(table["epoch"], table["val_accuracy"], strict=True))
+    assert len(trial.reports) == TrialTask().num_reports(composed(*TINY))
     result = result_of(tmp_path / "0")
     assert result["state"] == "COMPLETE"
     assert "resumed_from" not in result
