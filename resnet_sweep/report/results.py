@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from resnet_sweep.report.table import (
     read_result,
 )
 from resnet_sweep.study.folder import StudyFolder
-from resnet_sweep.study.reading import Snapshot, Ticket, holds_study, read_study, seconds_of
+from resnet_sweep.study.reading import Snapshot, holds_study, read_study
+from resnet_sweep.study.standing import STATES, Ticket, seconds_of
 
 # What the engine itself keeps beside a trial; it has a column of its own, or none.
 _OF_THE_ENGINE = frozenset(
@@ -30,7 +32,6 @@ _ORDER_NOTE = (
     "Workers drew values side by side: these depend on the order in which trials ended, "
     "which is in events.log"
 )
-_STATE_ORDER = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 
 
 def load_results(folder: str | Path) -> pd.DataFrame:
@@ -124,7 +125,7 @@ def _rank(ticket: Ticket, maximize: tuple[bool, ...]) -> tuple[Any, ...]:
     signed = zip(maximize, values or [], strict=False)
     loss = [-value if more else value for more, value in signed] if is_ranked else []
     number = ticket.last.number if ticket.last is not None else float("inf")
-    return _STATE_ORDER.index(ticket.state), not loss, loss, number, ticket.ticket
+    return STATES.index(ticket.state), not loss, loss, number, ticket.ticket
 
 
 def _objectives(tickets: list[Ticket], num: int) -> dict[str, pd.Series[Any]]:
@@ -167,9 +168,21 @@ def _facts(ticket: Ticket, folder: Path) -> dict[str, Any]:
     if ticket.last is None:
         return {}
     attrs = ticket.last.user_attrs
-    facts = measured_facts(read_result(folder / attrs["folder"])) if "folder" in attrs else {}
+    facts: dict[str, Any] = {}
+    if "folder" in attrs:
+        facts |= _facts_on_disk(folder / attrs["folder"], len(attrs.get("repeat_values", [])))
     facts |= {key: value for key, value in attrs.items() if key not in _OF_THE_ENGINE}
     return facts | {"seconds": seconds_of(ticket.last)}
+
+
+def _facts_on_disk(folder: Path, num_repeats: int) -> dict[str, float]:
+    """What result.json says; of several runs their means, and the seed of the first."""
+    if not num_repeats:
+        return measured_facts(read_result(folder))
+    runs = [measured_facts(read_result(folder / str(i))) for i in range(num_repeats)]
+    keys = [key for key in MEASURED if all(key in run for run in runs)]
+    means = {key: statistics.fmean(run[key] for run in runs) for key in keys}
+    return means | ({"seed": runs[0]["seed"]} if "seed" in means else {})
 
 
 def _whole(values: list[Any]) -> pd.Series[Any]:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from resnet_sweep.study.reading import Snapshot, reason_of, seconds_of
+from resnet_sweep.study.reading import Snapshot
+from resnet_sweep.study.standing import reason_of, seconds_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

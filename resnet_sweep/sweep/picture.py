@@ -15,7 +15,8 @@ from resnet_sweep.report.text import (
     short_keys,
     values_text,
 )
-from resnet_sweep.study.reading import RUNNING, Snapshot, Ticket
+from resnet_sweep.study.reading import Snapshot
+from resnet_sweep.study.standing import RUNNING, Ticket
 
 if TYPE_CHECKING:
     from rich.console import ConsoleDimensions, Group, RenderableType

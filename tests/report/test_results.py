@@ -99,7 +99,7 @@ def test_values_keep_their_types(tmp_path):
 def test_measurements_come_from_result_json_and_from_the_trial(tmp_path):
     made = StudyOnDisk(tmp_path, [{}] * 4)
     for ticket in range(4):
-        made.add(ticket, {}, values=1.0 - ticket / 10, memory_mib=100, repeat_values=[0.5, 0.75])
+        made.add(ticket, {}, values=1.0 - ticket / 10, memory_mib=100, classes=["a", "b"])
     contents = [
         {"last": {"val_accuracy": 0.25}, "seed": 7, "seconds": 99.0, "best": "unlike ours"},
         ["no", "mapping"],
@@ -115,7 +115,19 @@ def test_measurements_come_from_result_json_and_from_the_trial(tmp_path):
     # The worker's clock saw all of the trial.
     assert set(table["seconds"]) == {10.0}
     assert table["memory_mib"].tolist() == [100.0] * 4
-    assert table["repeat_values"].tolist() == ["[0.5, 0.75]"] * 4
+    assert table["classes"].tolist() == ['["a", "b"]'] * 4
+
+
+def test_repeats_are_one_row_with_their_means(tmp_path):
+    made = StudyOnDisk(tmp_path, [{}])
+    number = made.add(0, {}, values=0.5, repeat_values=[0.25, 0.75])
+    for repeat in range(2):
+        folder = tmp_path / "trials" / str(number) / str(repeat)
+        folder.mkdir(parents=True)
+        result = {"seed": 7 + repeat, "images_per_s": 100 + 50 * repeat, "seconds": 3}
+        (folder / "result.json").write_text(json.dumps(result))
+    row = load_results(tmp_path).iloc[0]
+    assert (row["seed"], row["images_per_s"], row["seconds"]) == (7, 125, 10)
 
 
 def test_names_that_are_taken_get_a_prefix(tmp_path):

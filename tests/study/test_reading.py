@@ -106,6 +106,18 @@ def test_lost_workers_are_retried_as_often_as_the_study_says(tmp_path):
     assert snapshot.tickets[0].reason.startswith("lost")
 
 
+def test_what_is_never_retried_has_failed(tmp_path):
+    made = StudyOnDisk(tmp_path, [{}], attrs={"retry": {}})
+    made.add(0, {}, "FAIL", failure="lost", error="x")
+    assert states(read_study(tmp_path)) == ["FAIL"]
+
+
+def test_nothing_is_left_of_a_space_that_is_used_up(tmp_path):
+    made = StudyOnDisk(tmp_path, [{}], n_trials=20, attrs={"used_up": True})
+    made.add(1, {"x": 1}, values=0.5)
+    assert states(read_study(tmp_path)) == ["WAITING", "COMPLETE"]
+
+
 def test_an_attempt_that_is_queued_again_shows_the_one_before(tmp_path):
     made = StudyOnDisk(tmp_path, [{"x": 0.5}])
     made.add(0, {"x": 0.5}, "FAIL", failure="lost", error="lost: gone")
