@@ -83,8 +83,10 @@ def _without_constant(table: pd.DataFrame, parameters: Sequence[str]) -> tuple[p
 def _says_nothing(name: str, column: pd.Series[Any]) -> bool:
     if name in _NOT_SHOWN:
         return True
-    if name in ("error", "slot"):
+    if name == "error":
         return not column.astype(bool).any()
+    if name == "slot":
+        return column[column != ""].nunique() < 2
     return name == "attempt" and not bool((column.fillna(0) > 0).any())
 
 
