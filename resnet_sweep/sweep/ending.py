@@ -34,7 +34,7 @@ def finish(sweep: Sweep, queue: Queue, task: Task, error: BaseException | None) 
 
     Raises:
         SystemExit: Natively, with 3 or 4 when trials have failed, 130 or 143 after a signal.
-        SweepFailedError: As a drop-in, when too many have failed.
+        SweepFailedError: As a drop-in, when too many have failed, or none has completed.
         BaseException: ``error``, if it is none of a signal.
     """
     queue.refresh()
@@ -52,7 +52,9 @@ def finish(sweep: Sweep, queue: Queue, task: Task, error: BaseException | None) 
         _end_with(error, sweep.options.is_drop_in)
     if queue.has_failed_too_often():
         _fail(sweep, queue)
-    if not sweep.options.is_drop_in:
+    if sweep.options.is_drop_in:
+        _refuse_nothing(sweep)
+    else:
         code = _exit_code(sweep)
         if code:
             raise SystemExit(code)
@@ -87,6 +89,13 @@ def _fail(sweep: Sweep, queue: Queue) -> None:
         log.error("%s", text)
         raise SystemExit(_exit_code(sweep) or SOME_FAILED)
     raise SweepFailedError(f"{text}\n{last.get('traceback', '')}")
+
+
+def _refuse_nothing(sweep: Sweep) -> None:
+    """With one objective hydra-optuna-sweeper fails when there is no best trial."""
+    complete = sweep.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(sweep.options.directions) == 1 and not complete:
+        raise SweepFailedError("no trial has completed")
 
 
 def _tidy(sweep: Sweep, task: Task) -> None:

@@ -183,11 +183,14 @@ class Engine:
     def _master(self, loader: ConfigLoader, folder: StudyFolder) -> DictConfig:
         """The sweep's configuration from the frozen sources, with the study's folder in it."""
         hydra = self.config.hydra
-        own = [line for line in hydra.overrides.hydra if not line.startswith("hydra.sweep.dir=")]
+        # As typed: ${...} means something else in each trial.
+        typed = OmegaConf.to_container(hydra.overrides, resolve=False)
+        assert isinstance(typed, dict)
+        own = [line for line in typed["hydra"] if not line.startswith("hydra.sweep.dir=")]
         own.append(f"hydra.sweep.dir={quoted(str(folder.path))}")
         master = loader.load_configuration(
             config_name=hydra.job.config_name,
-            overrides=[*own, *hydra.overrides.task],
+            overrides=[*own, *typed["task"]],
             run_mode=RunMode.MULTIRUN,
         )
         OmegaConf.copy_cache(from_config=self.config, to_config=master)

@@ -39,8 +39,11 @@ def overrides_hash(config: DictConfig, free_keys: Collection[str]) -> str:
         config: The sweep's configuration.
         free_keys: Keys of the task that cannot change a result.
     """
-    task = [_line for _line in config.hydra.overrides.task if not _is_free(_line, free_keys)]
-    ours = [_line for _line in config.hydra.overrides.hydra if _is_part(_line)]
+    # As typed: what ${now:...} stands for is another text each time.
+    typed = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    assert isinstance(typed, dict)
+    task = [line for line in typed["task"] if not _is_free(line, free_keys)]
+    ours = [line for line in typed["hydra"] if _is_part(line)]
     name = [config.hydra.job.config_name, config.hydra.job.name]
     text = json.dumps([name, sorted(task), sorted(ours)])
     return hashlib.sha256(text.encode()).hexdigest()[:8]

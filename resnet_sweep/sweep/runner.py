@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from resnet_sweep.study.canonical import canonical
+from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.study.canonical import bare_key, canonical
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.queue import Claim, Queue, log_event
 from resnet_sweep.study.tickets import INTERRUPTED
@@ -58,6 +59,10 @@ class Outcome:
     kind: str = ""
     error: str = ""
     trace: str = ""
+
+
+class TaskExitError(RuntimeError):
+    """The task wanted to end the process."""
 
 
 class SweepTrial(CurrentTrial):
@@ -122,7 +127,6 @@ class Runner:
 
         Raises:
             Interrupted: A signal ended it.
-            SystemExit: The process cannot run another trial.
         """
         started = time.monotonic()
         number = claim.trial.number
@@ -142,7 +146,10 @@ class Runner:
             raise stopped
         if outcome.kind == DEVICE and not self.spec.in_this_process:
             log.error("the device is in a state that only a new process can leave")
-            raise SystemExit(BROKEN_PROCESS)
+            self.task.close()
+            logging.shutdown()
+            # An exception would only end the worker's job, and its process would stay.
+            os._exit(BROKEN_PROCESS)
         if outcome.state == TrialState.COMPLETE:
             self._discard()
 
@@ -162,8 +169,19 @@ class Runner:
         values = self.spec.plan.space_of(claim.planned).suggest(trial, self.lookup)
         if self._extend is not None:
             self._extend(self.master, trial)
-            values |= {key: value for key, value in trial.params.items() if key not in values}
+            added = {key: value for key, value in trial.params.items() if key not in values}
+            self._refuse_fixed(added)
+            values |= added
         return values
+
+    def _refuse_fixed(self, added: Mapping[str, Any]) -> None:
+        """A key that is set once for all trials cannot be suggested as well."""
+        lines = [line for line in self.spec.plan.space.fixed if not line.startswith("~")]
+        fixed = {bare_key(line.partition("=")[0]) for line in lines}
+        rule = f"is suggested by {self.spec.custom_search_space}, and fixed by an override as well"
+        faults = [Fault(key, value, rule) for key, value in added.items() if bare_key(key) in fixed]
+        if faults:
+            raise ConfigError(faults)
 
     def _reused(self, claim: Claim) -> Outcome | None:
         """How the same configuration ended before, if it has and that counts."""
@@ -227,7 +245,10 @@ class Runner:
             subdir = str(config.hydra.sweep.subdir)
         finally:
             HydraConfig.instance().cfg = outside
-        if (self.folder.path / subdir).exists():
+        try:
+            # Made at once: two workers may ask for the same at the same time.
+            (self.folder.path / subdir).mkdir(parents=True)
+        except FileExistsError:
             subdir = f"{subdir}-{trial.number}"
         trial.set_user_attr("folder", subdir)
         return subdir
@@ -259,7 +280,8 @@ class Runner:
 
     def _call(self, claim: Claim, current: SweepTrial, config: DictConfig) -> Any:
         give_up = None if self.spec.in_this_process else partial(self._give_up, claim.trial.number)
-        with running(current), self.stop.in_task(self.spec.timeout_s, give_up):
+        spec = self.spec
+        with running(current), self.stop.in_task(spec.timeout_s, spec.timeout_grace_s, give_up):
             try:
                 return self.task(config)
             except optuna.TrialPruned as pruned:
@@ -271,6 +293,10 @@ class Runner:
                 # Hydra would print on the terminal what the trial's log has.
                 self._error = error
                 raise
+            except SystemExit as left:
+                # It would end the worker, and the sweep with it.
+                self._error = TaskExitError(f"the task called sys.exit({left.code!r})")
+                raise self._error from left
 
     def _give_up(self, number: int) -> None:
         """The task does not come back from what it is doing: its process has to go."""
@@ -282,13 +308,17 @@ class Runner:
     def _complete(self, value: Any) -> Outcome:
         """What the task returned, as objectives."""
         num = self.spec.num_objectives
+        if isinstance(value, str | bytes):
+            # float() reads numbers in them, and each digit would be an objective.
+            return self._bad_value(f"returned {value!r}, which is no number")
         try:
             values = [float(value)] if num == 1 else [float(one) for one in value]
         except (TypeError, ValueError):
             return self._bad_value(f"returned {value!r}, which is no number")
         if len(values) != num:
             return self._bad_value(f"returned {len(values)} values for {num} directions")
-        if not all(math.isfinite(one) for one in values):
+        taken = self.spec.takes_infinity and not any(map(math.isnan, values))
+        if not taken and not all(map(math.isfinite, values)):
             return self._bad_value(f"returned {value!r}, which is not finite")
         return Outcome(TrialState.COMPLETE, values)
 

@@ -91,6 +91,8 @@ def _spec(sweep: Sweep, count: int) -> Spec:
         timeout_s=options.timeout_s,
         keep_checkpoints=options.keep_checkpoints,
         in_this_process=launches_here(sweep.master),
+        # Who comes from hydra-optuna-sweeper may say so that a configuration is impossible.
+        takes_infinity=options.is_drop_in,
     )
 
 

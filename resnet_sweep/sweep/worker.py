@@ -42,6 +42,8 @@ class Spec:
         budget: Counts and rules.
         samplers: Makes the sampler of each trial.
         pruner: Configuration of the pruner.
+        in_this_process: The worker is the sweep's own process.
+        takes_infinity: An infinite objective is a value like others.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Spec:
     timeout_s: float | None
     keep_checkpoints: int | None
     in_this_process: bool
+    takes_infinity: bool
 
 
 class Worker:
