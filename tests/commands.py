@@ -16,3 +16,9 @@ SMALL = (
 )
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def only_sweep(path: Path) -> Path:
+    """The folder of the one sweep that was run in ``path``."""
+    (folder,) = (path / "outputs").iterdir()
+    return folder

@@ -75,8 +75,17 @@ def test_a_pipe_gets_plain_lines_one_an_epoch(command: Command, tmp_path):
         (["trainer.device=cuda:99"], ["trainer.device=cuda:99: is not on this machine"]),
         (["model._target_=torchvision.models.nonsense"], ["cannot be built"]),
         (["-m", "optimizer.lr=0.1,-1,nan"], ["(2 faults)", "lr=-1.0", "lr=nan"]),
-        (["-m", "optimizer.lr=interval(1e-4,1e-1)"], ["hydra/sweeper=basic runs lists only"]),
+        (["-m", "optimizer.lr=interval(1e-4,1e-1)"], ["n_trials=20", "is no list of values"]),
+        (
+            ["-m", "hydra/sweeper=basic", "optimizer.lr=interval(1e-4,1e-1)"],
+            ["hydra/sweeper=basic runs lists only"],
+        ),
         (["-m", "model=resnet50,resnet51"], ["model/resnet51"]),
+        (["study=lr_trials"], ["is a whole study", "python -m resnet_sweep -m study=lr_trials"]),
+        (
+            ["-m", "hydra.sweeper.n_trials=0", "hydra.sweeper.direction=up"],
+            ["(2 faults)", "n_trials=0: must be at least 1", "minimize, maximize"],
+        ),
         (["--allow"], ["--allow", "must be the dotted name of a module"]),
         (["--nonsense"], ["--nonsense"]),
         (["data.root=~/cats"], ["data.root='my cats (1)'"]),
@@ -97,8 +106,8 @@ def test_a_pipe_gets_plain_lines_one_an_epoch(command: Command, tmp_path):
             ["(2 faults)", "model.num_classes=2: is less than the 10 classes", "lr=-1.0"],
         ),
         (
-            ["-m", "hydra/sweeper=optuna", "trainer.epochs=0", "model=resnet18,plain18"],
-            ["epochs=0"],
+            ["-m", "trainer.epochs=0", "model=resnet18,plain18", "hydra.sweeper.n_trials=3"],
+            ["(1 fault)", "epochs=0"],
         ),
         (
             ["-m", "hydra/sweeper=optuna", "optimizer.lr=interval(-1,1)"],

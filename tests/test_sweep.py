@@ -1,4 +1,4 @@
-"""Sweeps through Hydra's stock sweepers and launchers, ending in one table."""
+"""Sweeps of our application: our sweeper, over several launchers, ending in one table."""
 
 import json
 import subprocess
@@ -7,21 +7,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import SMALL, Command
+from commands import SMALL, Command, only_sweep
 
 GRID = ("optimizer.lr=1e-2,1e-3", "model=resnet18,plain18")
 
 
-def only_sweep(path: Path) -> Path:
-    (folder,) = (path / "outputs").iterdir()
-    return folder
-
-
-@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "launcher", ["local", pytest.param("joblib", marks=pytest.mark.slow), "basic"]
+)
 def test_every_combination_runs_once_and_the_table_has_a_row_each(
     command: Command, tmp_path, launcher
 ):
-    jobs = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    jobs = [f"hydra/launcher={launcher}"]
+    jobs += ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     done = command("-m", *SMALL[1:], "trainer.epochs=1", *GRID, *jobs)
     assert done.returncode == 0, done.stderr
     folder = only_sweep(tmp_path)
@@ -81,23 +79,6 @@ def test_a_crash_in_the_network_costs_one_trial_and_is_in_its_log(command: Comma
     assert "KeyError" in (folder / "trials" / "0" / "train.log").read_text()
 
 
-def test_a_sweep_does_not_overwrite_another(command: Command, tmp_path):
-    sweep = ["-m", *SMALL, "trainer.epochs=1", "hydra.sweep.dir=mine"]
-    assert command(*sweep).returncode == 0
-    before = (tmp_path / "mine" / "results.csv").read_text()
-    done = command(*sweep)
-    assert done.returncode == 2
-    assert "hydra.sweep.dir=mine: holds a sweep already" in done.stderr
-    assert (tmp_path / "mine" / "results.csv").read_text() == before
-
-
-def test_a_refused_sweep_leaves_an_existing_folder_as_it_is(command: Command, tmp_path):
-    (tmp_path / "mine").mkdir()
-    bad = ["-m", *SMALL, "trainer.epochs=1", "hydra.sweep.dir=mine", "optimizer.lr=-1,1e-3"]
-    assert command(*bad).returncode == 2
-    assert list((tmp_path / "mine").iterdir()) == []
-
-
 def test_data_that_cannot_be_used_are_told_in_the_table(command: Command, tmp_path):
     done = command("-m", "model=resnet18,plain18", "data.num_val=100000", "trainer.epochs=1")
     assert done.returncode == 4
@@ -108,83 +89,8 @@ def test_data_that_cannot_be_used_are_told_in_the_table(command: Command, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_crashed_trial_gives_its_memory_back(command: Command, tmp_path):
-    (tmp_path / "mine.py").write_text(
-        "import gc\n"
-        "from torch import nn\n"
-        "class Net(nn.Linear):\n"
-        "    def __init__(self, num_classes, crashes):\n"
-        "        super().__init__(3072, num_classes)\n"
-        "        self.crashes = crashes\n"
-        "        gc.collect()\n"
-        "        print('NETWORKS', sum(type(x) is Net for x in gc.get_objects()))\n"
-        "    def forward(self, x):\n"
-        "        if self.crashes and len(x) == 32:\n"
-        "            raise KeyError('no such thing')\n"
-        "        return super().forward(x.flatten(1))\n"
-    )
-    done = command(
-        "-m",
-        *SMALL[1:],
-        "model._target_=mine.Net",
-        "+model.kwargs.crashes=true",
-        "optimizer.lr=0.1,0.2,0.3",
-        "--allow=mine",
-    )
-    assert done.returncode == 4, done.stderr
-    assert [line for line in done.stdout.splitlines() if line.startswith("NETWORKS")] == [
-        "NETWORKS 1"
-    ] * 3
-
-
-@pytest.mark.slow
 def test_nothing_completed_is_told_by_the_exit_code(command: Command):
     assert command("-m", *SMALL, "optimizer.lr=1e37,1e38").returncode == 4
-
-
-def test_the_stock_optuna_sweeper_draws_from_an_interval(command: Command, tmp_path):
-    done = command(
-        "-m",
-        "hydra/sweeper=optuna",
-        "hydra.sweeper.n_trials=3",
-        "optimizer.lr=tag(log,interval(1e-4,1e-2))",
-        *SMALL,
-        "trainer.epochs=1",
-    )
-    assert done.returncode == 0, done.stderr
-    folder = only_sweep(tmp_path)
-    table = pd.read_csv(folder / "results.csv")
-    assert table["optimizer.lr"].between(1e-4, 1e-2).all()
-    assert table["optimizer.lr"].nunique() == 3
-    best = (folder / "optimization_results.yaml").read_text()
-    # The direction is ours: more accuracy is better.
-    assert f"best_value: {table['objective'].max()}" in best
-
-
-@pytest.mark.slow
-def test_optuna_looks_for_the_smallest_loss(command: Command, tmp_path):
-    done = command(
-        "-m",
-        "hydra/sweeper=optuna",
-        "hydra.sweeper.n_trials=3",
-        "objective.metric=val_loss",
-        "optimizer.lr=interval(1e-4,1e-2)",
-        *SMALL,
-        "trainer.epochs=1",
-    )
-    assert done.returncode == 0, done.stderr
-    folder = only_sweep(tmp_path)
-    losses = pd.read_csv(folder / "results.csv")["objective"]
-    assert losses.is_monotonic_increasing
-    assert f"best_value: {losses.min()}" in (folder / "optimization_results.yaml").read_text()
-
-
-@pytest.mark.slow
-def test_what_a_launcher_refuses_is_told(command: Command):
-    done = command("-m", *SMALL, "hydra/launcher=joblib", "hydra.launcher.n_jobs=0")
-    assert done.returncode == 2
-    assert "n_jobs" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

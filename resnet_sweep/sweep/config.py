@@ -13,8 +13,20 @@ from resnet_sweep.faults import Fault, in_range, one_of
 
 DUPLICATES = ("reuse", "run")
 RESUME = ("auto", "never")
-# What hydra.sweeper.retry may name; a task may know more kinds of its own.
-FAILURES = ("lost", "exception", "non_finite", "out_of_memory", "timeout", "bad_value", "device")
+# How often a trial is tried again, by the kind of its failure. A task may know more kinds.
+RETRY = {
+    # Its worker was killed or has crashed.
+    "lost": 2,
+    "exception": 0,
+    # The loss diverged.
+    "non_finite": 0,
+    "out_of_memory": 0,
+    "timeout": 0,
+    # What the task returned is no objective.
+    "bad_value": 0,
+    # The GPU is in a state that only a new process can leave.
+    "device": 0,
+}
 
 
 @dataclass
@@ -62,7 +74,7 @@ class StudySweeperConf:
     # A trial that runs longer, in seconds, fails; null never.
     timeout_s: float | None = None
     # How often a trial is tried again, by the kind of its failure.
-    retry: dict[str, int] = field(default_factory=lambda: {"lost": 2})
+    retry: dict[str, int] = field(default_factory=lambda: dict(RETRY))
     # So many failures at once in a row close a slot, unless it is the last; null never.
     close_slot_after: int | None = 5
     # Only so many of the best trials keep what is large; null keeps all.
@@ -95,7 +107,7 @@ class Options:
     plan: bool | str = False
     task: str | None = None
     timeout_s: float | None = None
-    retry: Mapping[str, int] = field(default_factory=lambda: {"lost": 2})
+    retry: Mapping[str, int] = field(default_factory=lambda: dict(RETRY))
     close_slot_after: int | None = None
     keep_checkpoints: int | None = None
     is_drop_in: bool = True
@@ -145,7 +157,6 @@ def check_options(options: Options) -> list[Fault]:
 def _retry_faults(retry: Mapping[str, int]) -> list[Fault]:
     faults: list[Fault] = []
     for kind, count in retry.items():
-        faults += one_of("hydra.sweeper.retry", kind, FAILURES)
         faults += in_range(f"hydra.sweeper.retry.{kind}", count, at_least=0)
     return faults
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +40,10 @@ class Place:
         self.lock.release()
         if unused and self.is_new:
             self.folder.sweep_lock.unlink(missing_ok=True)
-            if not any(self.folder.path.iterdir()):
+            # Folders above may have been made for it, too; what is not empty stays.
+            with suppress(OSError):
                 self.folder.path.rmdir()
+                self.folder.path.parent.rmdir()
 
 
 def find_place(
