@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.config import Config, check_config, to_config, with_absolute_paths
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from resnet_sweep.training.signals import StopSignals
 
 log = logging.getLogger(__name__)
-
-# conf/study/confirm.yaml names its study after the one that it confirms.
-OmegaConf.register_resolver("folder_name", lambda path: Path(path).name, replace=True)
 
 
 class TrialTask:

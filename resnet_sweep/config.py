@@ -60,6 +60,8 @@ def register_schema() -> None:
             name = node().name
             store.store(group=f"{SCHEMA_GROUP}/{group}", name=name, node=node, replace=True)
     OmegaConf.register_resolver("direction_of", direction_of, replace=True)
+    # A study made of another one is named after its folder.
+    OmegaConf.register_resolver("folder_name", lambda path: Path(path).name, replace=True)
     # Two runs that start in the same second need two folders.
     OmegaConf.register_resolver(
         "run_id", lambda: secrets.token_hex(3), use_cache=True, replace=True
