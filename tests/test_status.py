@@ -20,7 +20,9 @@ def every_kind(tmp_path: Path) -> Iterator[StudyOnDisk]:
     made.close()
 
 
-def test_the_command_shows_a_sweep_that_runs(command: Command, every_kind):
+def test_the_command_shows_a_sweep_that_runs(command: Command, every_kind, monkeypatch):
+    # pytest loads readline, which tells child processes that there is a terminal of 80 columns.
+    monkeypatch.setenv("COLUMNS", "160")
     done = command("outputs/mine", module="resnet_sweep.status")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("lr_trials  4/10 done  2 complete  1 pruned  1 failed")
