@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -142,4 +143,6 @@ def _write_table(sweep: Sweep) -> None:
     with replacing(sweep.folder.results_csv) as path:
         table.to_csv(path, index=False)
     base = Path(sweep.master.hydra.runtime.cwd)
-    print(f"\n{render(table)}\n\n{shown_path(sweep.folder.results_csv, base)}")
+    # A file has no width; a terminal that is too narrow gets fewer columns.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(f"\n{render(table, width=width)}\n\n{shown_path(sweep.folder.results_csv, base)}")
