@@ -15,7 +15,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import is_held
-from resnet_sweep.study.tickets import INTERRUPTED, LOST, Ledger
+from resnet_sweep.study.tickets import BURNT, INTERRUPTED, LOST, Ledger, session_of
+
+# How a trial ends whose time was up and whose process did not even end by itself.
+_TIMEOUT = "timeout"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Budget:
         max_failure_rate: When more than this share of all tickets has failed the study stops.
         close_slot_after: So many failures at once in a row close a slot; None never.
         num_workers: How many work on the study together.
+        killed_after_s: A process whose trial runs longer is killed; None never.
     """
 
     planned: tuple[Mapping[str, Any], ...]
@@ -39,6 +43,7 @@ class Budget:
     max_failure_rate: float = 1.0
     close_slot_after: int | None = None
     num_workers: int = 1
+    killed_after_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,10 @@ class Queue:
         with self._lock:
             self.refresh()
             self._reap(lambda trial: not self._is_alive(trial))
-            if self.has_failed_too_often() or self.is_closed(worker, slot):
+            if self.has_failed_too_often():
+                return None
+            if self.is_closed(worker, slot):
+                self._blame_slot(worker, slot)
                 return None
             for stranger in self.ledger.strangers:
                 claim = self._adopt(stranger, worker, slot)
@@ -127,8 +135,11 @@ class Queue:
 
     def fail(self, number: int, kind: str, error: str, trace: str = "", seconds: float = 0) -> bool:
         """Ends a running trial as failed; False when somebody else has ended it."""
-        trial = self.study.get_trials(deepcopy=False)[number]
+        trials = self.study.get_trials(deepcopy=False)
+        trial = trials[number]
         storage, trial_id = self.study._storage, trial._trial_id
+        if kind == INTERRUPTED and _was_interrupted(trial, trials):
+            kind, error = LOST, f"{LOST}: interrupted again by nobody ({error})"
         facts = {"failure": kind, "error": error, "traceback": trace, "seconds": seconds}
         try:
             for key, value in facts.items():
@@ -144,6 +155,7 @@ class Queue:
 
     def num_open(self) -> int:
         """Tickets that still need an attempt, running ones included."""
+        self._read_burnt()
         if self.is_used_up():
             return len(self.ledger.running) + len(list(self.ledger.to_retry()))
         return self.budget.num_tickets - sum(
@@ -154,6 +166,9 @@ class Queue:
     def has_failed_too_often(self) -> bool:
         """Whether more trials have failed than max_failure_rate allows."""
         allowed = self.budget.max_failure_rate * self.budget.num_tickets
+        if self.ledger.num_failed() <= allowed:
+            return False
+        self._read_burnt()
         return self.ledger.num_failed() > allowed
 
     def is_closed(self, worker: str, slot: str) -> bool:
@@ -163,6 +178,18 @@ class Queue:
         """
         bad = self.ledger.bad_slots(worker.rpartition("-")[0])
         return slot in bad and len(bad) < self.budget.num_workers
+
+    def _blame_slot(self, worker: str, slot: str) -> None:
+        """Has what a closed slot has failed tried again elsewhere: the trials are not to blame."""
+        numbers = self.ledger.bad_slots(worker.rpartition("-")[0])[slot]
+        self._read_burnt()
+        if not self.ledger.burnt.issuperset(numbers):
+            self.ledger.burnt |= frozenset(numbers)
+            self.study.set_user_attr(BURNT, sorted(self.ledger.burnt))
+
+    def _read_burnt(self) -> None:
+        if self.ledger.counts[TrialState.FAIL.name]:
+            self.ledger.burnt = frozenset(self.study.user_attrs.get(BURNT, ()))
 
     def _is_alive(self, trial: FrozenTrial) -> bool:
         worker = trial.user_attrs.get("worker")
@@ -177,6 +204,11 @@ class Queue:
         for trial in dead:
             assert trial.datetime_start is not None
             seconds = (datetime.now() - trial.datetime_start).total_seconds()
+            limit = self.budget.killed_after_s
+            if reason == LOST and limit is not None and seconds > limit:
+                late = f"{_TIMEOUT}: its process had to be killed"
+                self.fail(trial.number, _TIMEOUT, late, seconds=seconds)
+                continue
             self.fail(trial.number, reason, message, seconds=seconds)
         if dead:
             self.refresh()
@@ -185,10 +217,13 @@ class Queue:
         again = next(iter(self.ledger.to_retry()), None)
         if again is not None:
             return again
-        if self.is_used_up():
-            return None
-        self._first_free = self._free_from(self._first_free)
-        return self._first_free if self._first_free < self.budget.num_tickets else None
+        if not self.is_used_up():
+            self._first_free = self._free_from(self._first_free)
+            if self._first_free < self.budget.num_tickets:
+                return self._first_free
+        # Last, so that the study's attributes are not read for each trial.
+        self._read_burnt()
+        return next(iter(self.ledger.to_retry()), None)
 
     def _free_from(self, ticket: int) -> int:
         while ticket in self.ledger.tickets:
@@ -250,6 +285,17 @@ class Queue:
             self.study.sampler = self._sampler_for(number)
         trial = Trial(self.study, trial_id)
         return Claim(trial, ticket, self._planned(ticket), previous)
+
+
+def _was_interrupted(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
+    """Whether the attempt before was interrupted in the same sweep.
+
+    A sweep that is stopped interrupts a trial once: this one stops its own worker.
+    """
+    before = trial.user_attrs.get("retry_of")
+    if before is None or trials[before].user_attrs.get("failure") != INTERRUPTED:
+        return False
+    return session_of(trials[before]) == session_of(trial)
 
 
 def log_event(folder: StudyFolder, number: int, worker: str, event: str) -> None:

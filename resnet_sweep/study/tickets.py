@@ -13,6 +13,8 @@ from resnet_sweep.study.canonical import canonical
 # A trial that ended like this is always taken up again: it was no fault of its own.
 INTERRUPTED = "interrupted"
 LOST = "lost"
+# Attribute of the study: numbers of trials that failed on a slot which was closed for it.
+BURNT = "burnt"
 # Ends that say something about the trial, never about the slot that it ran on.
 _NOT_THE_SLOTS_FAULT = frozenset({INTERRUPTED, "config", "data", "non_finite", "timeout"})
 # A trial that fails sooner than this has failed "at once".
@@ -49,6 +51,8 @@ class Ledger:
         self.tickets: dict[int, Ticket] = {}
         self.running: dict[int, FrozenTrial] = {}
         self.strangers: list[FrozenTrial] = []
+        # Trials that failed on a slot that was closed later: the slot is to blame.
+        self.burnt: frozenset[int] = frozenset()
         # Configuration -> number of the trial that has finished it.
         self.finished: dict[str, int] = {}
         self.tried: set[str] = set()
@@ -57,7 +61,8 @@ class Ledger:
         self._close_after = close_slot_after
         self._num_seen = 0
         self._open: set[int] = set()
-        self._recent: dict[str, deque[int | None]] = {}
+        # For each slot of each sweep, its newest trials: number, and whether it failed at once.
+        self._recent: dict[str, deque[tuple[int, bool]]] = {}
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Takes in what has changed.
@@ -91,36 +96,36 @@ class Ledger:
             self.running[trial.number] = trial
             return
         self.counts[trial.state.name] += 1
-        self.tried.add(canonical(trial.params))
         if trial.state == TrialState.FAIL:
             ticket.failures[str(trial.user_attrs.get("failure", "exception"))] += 1
         else:
             self.finished.setdefault(canonical(trial.params), trial.number)
+        if _has_all_values(trial):
+            self.tried.add(canonical(trial.params))
         self._remember(trial)
 
     def _remember(self, trial: FrozenTrial) -> None:
-        """Keeps whether a slot's newest trials failed at once: the ticket, or None for no."""
+        """Keeps whether a slot's newest trials failed at once."""
         if self._close_after is None or "duplicate_of" in trial.user_attrs:
             return
         # A new sweep begins with all its slots open; a worker's name begins with its sweep's.
-        session = str(trial.user_attrs.get("worker", "")).rpartition("-")[0]
-        key = f"{session}/{trial.user_attrs.get('slot')}"
+        key = f"{session_of(trial)}/{trial.user_attrs.get('slot')}"
         failed_at_once = (
             trial.state == TrialState.FAIL
             and trial.user_attrs.get("failure") not in _NOT_THE_SLOTS_FAULT
             and trial.user_attrs.get("seconds", 0.0) < AT_ONCE_S
         )
         recent = self._recent.setdefault(key, deque(maxlen=self._close_after))
-        recent.append(int(trial.user_attrs["ticket"]) if failed_at_once else None)
+        recent.append((trial.number, failed_at_once))
 
     def bad_slots(self, session: str) -> dict[str, list[int]]:
-        """Slots whose newest trials all failed at once, with the tickets of these."""
+        """Slots whose newest trials all failed at once, with the numbers of these."""
         return {
-            key.removeprefix(f"{session}/"): [ticket for ticket in recent if ticket is not None]
+            key.removeprefix(f"{session}/"): [number for number, _ in recent]
             for key, recent in self._recent.items()
             if key.startswith(f"{session}/")
             and len(recent) == self._close_after
-            and None not in recent
+            and all(failed_at_once for _, failed_at_once in recent)
         }
 
     def is_done(self, ticket: int) -> bool:
@@ -136,7 +141,7 @@ class Ledger:
         if found.state != TrialState.FAIL:
             return False
         kind = found.failure or "exception"
-        if kind == INTERRUPTED:
+        if kind == INTERRUPTED or found.attempts[-1] in self.burnt:
             return True
         return found.failures[kind] <= self._retry.get(kind, 0)
 
@@ -146,7 +151,8 @@ class Ledger:
 
     def num_tried(self) -> int:
         """Different configurations that have been begun."""
-        return len(self.tried | {canonical(trial.params) for trial in self.running.values()})
+        running = [trial for trial in self.running.values() if _has_all_values(trial)]
+        return len(self.tried | {canonical(trial.params) for trial in running})
 
     def num_failed(self) -> int:
         """Tickets that have failed for good."""
@@ -160,3 +166,18 @@ class Ledger:
     def num_done(self) -> int:
         """Tickets that need no further attempt."""
         return sum(self.is_done(ticket) for ticket in self.tickets)
+
+
+def session_of(trial: FrozenTrial) -> str:
+    """The sweep that ran a trial: a worker's name begins with it."""
+    return str(trial.user_attrs.get("worker", "")).rpartition("-")[0]
+
+
+def _has_all_values(trial: FrozenTrial) -> bool:
+    """Whether all values of a trial were drawn; it may have been killed between two of them."""
+    if trial.state.is_finished() and trial.state != TrialState.FAIL:
+        return True
+    if "folder" in trial.user_attrs:
+        return True
+    is_cut_off = trial.user_attrs.get("failure") in (None, INTERRUPTED, LOST)
+    return trial.state == TrialState.FAIL and not is_cut_off

@@ -71,8 +71,10 @@ class StudySweeperConf:
     plan: Any = False
     # Dotted path of a Task class; null: the application's own function, and nothing else known.
     task: str | None = None
-    # A trial that runs longer, in seconds, fails; null never.
+    # A run that takes longer, in seconds, fails; null never.
     timeout_s: float | None = None
+    # So many seconds a run may take to end when its time is up; then its worker is killed.
+    timeout_grace_s: float = 30.0
     # How often a trial is tried again, by the kind of its failure.
     retry: dict[str, int] = field(default_factory=lambda: dict(RETRY))
     # So many failures at once in a row close a slot, unless it is the last; null never.
@@ -107,6 +109,7 @@ class Options:
     plan: bool | str = False
     task: str | None = None
     timeout_s: float | None = None
+    timeout_grace_s: float = 30.0
     retry: Mapping[str, int] = field(default_factory=lambda: dict(RETRY))
     close_slot_after: int | None = None
     keep_checkpoints: int | None = None
@@ -146,6 +149,7 @@ def check_options(options: Options) -> list[Fault]:
     rate = options.max_failure_rate
     faults += in_range(f"{prefix}.max_failure_rate", rate, at_least=0, at_most=1)
     faults += in_range(f"{prefix}.timeout_s", options.timeout_s, above=0)
+    faults += in_range(f"{prefix}.timeout_grace_s", options.timeout_grace_s, at_least=0)
     faults += one_of(f"{prefix}.duplicates", options.duplicates, DUPLICATES)
     faults += one_of(f"{prefix}.resume", options.resume, RESUME)
     if options.plan not in (True, False, "probe"):

@@ -21,10 +21,11 @@ from resnet_sweep.sweep.ending import finish
 from resnet_sweep.sweep.plan import stand_ins
 from resnet_sweep.sweep.samplers import SamplerFactory
 from resnet_sweep.sweep.slots import launches_here, num_workers
-from resnet_sweep.sweep.stopping import StopFlag
+from resnet_sweep.sweep.stopping import KILL_AFTER_S, StopFlag
 from resnet_sweep.sweep.worker import Spec, Worker, read_session
 
 if TYPE_CHECKING:
+    from resnet_sweep.sweep.config import Options
     from resnet_sweep.sweep.engine import Sweep
     from resnet_sweep.sweep.task import Task
 
@@ -71,6 +72,7 @@ def _spec(sweep: Sweep, count: int) -> Spec:
         max_failure_rate=options.max_failure_rate,
         close_slot_after=options.close_slot_after,
         num_workers=count,
+        killed_after_s=_killed_after_s(options),
     )
     assert options.study_name is not None
     return Spec(
@@ -89,11 +91,18 @@ def _spec(sweep: Sweep, count: int) -> Spec:
         seed_key=options.seed_key,
         reuse_duplicates=options.duplicates == "reuse",
         timeout_s=options.timeout_s,
+        timeout_grace_s=options.timeout_grace_s,
         keep_checkpoints=options.keep_checkpoints,
         in_this_process=launches_here(sweep.master),
         # Who comes from hydra-optuna-sweeper may say so that a configuration is impossible.
         takes_infinity=options.is_drop_in,
     )
+
+
+def _killed_after_s(options: Options) -> float | None:
+    if options.timeout_s is None:
+        return None
+    return (options.timeout_s + options.timeout_grace_s + KILL_AFTER_S) * options.repeats
 
 
 @contextmanager

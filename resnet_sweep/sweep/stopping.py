@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +15,8 @@ from typing import Any
 from resnet_sweep.sweep.interrupt import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A task whose time is up may finish its step and tidy; then its process is ended.
-GRACE_S = 30.0
+# Code that does not let other threads run is ended so long after it should have given up.
+KILL_AFTER_S = 5.0
 
 
 class TrialTimeoutError(TimeoutError):
@@ -33,7 +35,8 @@ class StopFlag:
 
     Inside ``in_task`` the first is raised at once, as Python does with Ctrl-C; a task that
     wants to finish its step first handles the signals itself. Outside the main thread, where
-    Python cannot handle signals, it does nothing.
+    Python cannot handle signals, it does nothing. A signal that the process was started to
+    ignore, as a shell's background job is, stays ignored.
     """
 
     def __init__(self) -> None:
@@ -45,7 +48,8 @@ class StopFlag:
     def __enter__(self) -> StopFlag:
         if threading.current_thread() is threading.main_thread():
             for signum in _SIGNALS:
-                self._previous[signum] = signal.signal(signum, self._note)
+                if signal.getsignal(signum) is not signal.SIG_IGN:
+                    self._previous[signum] = signal.signal(signum, self._note)
         return self
 
     def __exit__(
@@ -74,18 +78,23 @@ class StopFlag:
 
     @contextmanager
     def in_task(
-        self, timeout_s: float | None = None, give_up: Callable[[], None] | None = None
+        self,
+        timeout_s: float | None = None,
+        grace_s: float = 0.0,
+        give_up: Callable[[], None] | None = None,
     ) -> Iterator[None]:
         """Lets a signal, or the end of a time, raise inside the block.
 
         Args:
             timeout_s: The block may take so long; then TrialTimeoutError is raised in it.
-            give_up: Called from another thread when even that has not ended it.
+            grace_s: So long it may take to end then.
+            give_up: Called from another thread when it has not; it has to end the process,
+                which otherwise is ended soon after.
         """
         self.raise_if_set()
         self._raises = True
         try:
-            with self._limited(timeout_s, give_up):
+            with self._limited(timeout_s, grace_s, give_up):
                 yield
         finally:
             self._raises = False
@@ -104,7 +113,7 @@ class StopFlag:
 
     @contextmanager
     def _limited(
-        self, timeout_s: float | None, give_up: Callable[[], None] | None
+        self, timeout_s: float | None, grace_s: float, give_up: Callable[[], None] | None
     ) -> Iterator[None]:
         if timeout_s is None:
             yield
@@ -113,12 +122,17 @@ class StopFlag:
         def ring(signum: int, frame: FrameType | None) -> None:
             self._raise(TrialTimeoutError(timeout_s))
 
-        last = threading.Timer(timeout_s + GRACE_S, give_up) if give_up else None
+        last = threading.Timer(timeout_s + grace_s, give_up) if give_up else None
         handles = threading.current_thread() is threading.main_thread()
         previous = signal.signal(signal.SIGALRM, ring) if handles else None
         if last is not None:
             last.daemon = True
             last.start()
+            if sys.__stderr__ is not None:
+                # A thread of C, which needs nothing of an interpreter that is stuck.
+                faulthandler.dump_traceback_later(
+                    timeout_s + grace_s + KILL_AFTER_S, exit=True, file=sys.__stderr__
+                )
         if handles:
             signal.setitimer(signal.ITIMER_REAL, timeout_s)
         try:
@@ -129,6 +143,7 @@ class StopFlag:
                 signal.signal(signal.SIGALRM, previous)
             if last is not None:
                 last.cancel()
+                faulthandler.cancel_dump_traceback_later()
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self._signum is not None:

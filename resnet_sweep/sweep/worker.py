@@ -42,6 +42,15 @@ class Spec:
         budget: Counts and rules.
         samplers: Makes the sampler of each trial.
         pruner: Configuration of the pruner.
+        task: Dotted path of the Task, if the application has one.
+        custom_search_space: Dotted path of a function that suggests more, if it has one.
+        num_objectives: Numbers that a trial returns.
+        repeats: Runs of a trial.
+        seed_key: What repeats count up.
+        reuse_duplicates: A configuration that has ended is not run again.
+        timeout_s: A run may take so long; None as long as it likes.
+        timeout_grace_s: So long it may take to end when its time is up.
+        keep_checkpoints: So many of the best trials keep what is large; None all.
         in_this_process: The worker is the sweep's own process.
         takes_infinity: An infinite objective is a value like others.
     """
@@ -61,6 +70,7 @@ class Spec:
     seed_key: str
     reuse_duplicates: bool
     timeout_s: float | None
+    timeout_grace_s: float
     keep_checkpoints: int | None
     in_this_process: bool
     takes_infinity: bool
