@@ -8,13 +8,13 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.utils import run_job
 from omegaconf import DictConfig, open_dict, read_write
 
 from resnet_sweep.report.text import duration, values_text
 from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.dimension import Dimension
+from resnet_sweep.sweep.job import run_job
 from resnet_sweep.sweep.plan import Plan, stand_ins
 from resnet_sweep.sweep.slots import num_workers
 from resnet_sweep.sweep.trial import CurrentTrial, running

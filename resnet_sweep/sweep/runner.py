@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import run_job
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.study import StudyDirection
@@ -29,6 +28,7 @@ from resnet_sweep.study.queue import Claim, Queue, log_event
 from resnet_sweep.study.tickets import INTERRUPTED
 from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.conditions import lookup_in
+from resnet_sweep.sweep.job import run_job
 from resnet_sweep.sweep.stopping import StopFlag, TrialTimeoutError
 from resnet_sweep.sweep.trial import CurrentTrial, running
 
