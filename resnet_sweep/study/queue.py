@@ -163,6 +163,14 @@ class Queue:
             for ticket in self.ledger.tickets
         )
 
+    def running_elsewhere(self, session: str) -> list[int]:
+        """Numbers of trials that living workers of other sweeps are running."""
+        return [
+            number
+            for number, trial in self.ledger.running.items()
+            if session_of(trial) != session and self._is_alive(trial)
+        ]
+
     def has_failed_too_often(self) -> bool:
         """Whether more trials have failed than max_failure_rate allows."""
         allowed = self.budget.max_failure_rate * self.budget.num_tickets
@@ -176,8 +184,12 @@ class Queue:
 
         The last open slot is never closed: then the trials are to blame.
         """
-        bad = self.ledger.bad_slots(worker.rpartition("-")[0])
-        return slot in bad and len(bad) < self.budget.num_workers
+        return slot in self.closed_slots(worker.rpartition("-")[0])
+
+    def closed_slots(self, session: str) -> list[str]:
+        """The slots of a sweep that get no more trials."""
+        bad = self.ledger.bad_slots(session)
+        return sorted(bad) if len(bad) < self.budget.num_workers else []
 
     def _blame_slot(self, worker: str, slot: str) -> None:
         """Has what a closed slot has failed tried again elsewhere: the trials are not to blame."""
@@ -303,3 +315,11 @@ def log_event(folder: StudyFolder, number: int, worker: str, event: str) -> None
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     with folder.events_log.open("a") as stream:
         stream.write(f"{now} {worker} trial {number} {event}\n")
+
+
+def num_events(folder: StudyFolder, worker: str) -> int:
+    """Lines of a worker in the study's log of events."""
+    try:
+        return folder.events_log.read_text().count(f" {worker} trial ")
+    except FileNotFoundError:
+        return 0

@@ -14,7 +14,6 @@ from optuna.trial import TrialState
 
 from resnet_sweep.files import replacing
 from resnet_sweep.study.queue import Queue
-from resnet_sweep.sweep.interrupt import Interrupted
 
 if TYPE_CHECKING:
     from resnet_sweep.sweep.engine import Sweep
@@ -63,8 +62,8 @@ def finish(sweep: Sweep, queue: Queue, task: Task, error: BaseException | None) 
 
 def _end_with(error: BaseException, is_drop_in: bool) -> None:
     if isinstance(error, KeyboardInterrupt) and not is_drop_in:
-        signum = error.signum if isinstance(error, Interrupted) else signal.SIGINT
-        raise SystemExit(128 + signum) from None
+        # A task that ends in order has an exception of its own.
+        raise SystemExit(128 + getattr(error, "signum", signal.SIGINT)) from None
     raise error
 
 

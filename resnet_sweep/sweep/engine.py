@@ -25,6 +25,7 @@ from resnet_sweep.sweep.identity import differences, overrides_hash, quoted, stu
 from resnet_sweep.sweep.place import Place, find_place
 from resnet_sweep.sweep.plan import Plan, check_plan, make_plan
 from resnet_sweep.sweep.slots import num_slots
+from resnet_sweep.sweep.stopping import StopFlag
 from resnet_sweep.sweep.task import make_task
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Sweep:
         study: Opened by the sweep itself.
         seed: Of the sampler.
         num_slots: Of the launcher; None where it is not known.
+        stop: Knows whether a signal has come to this process.
     """
 
     options: Options
@@ -58,6 +60,7 @@ class Sweep:
     study: optuna.Study
     seed: int
     num_slots: int | None
+    stop: StopFlag
 
     @property
     def folder(self) -> StudyFolder:
@@ -88,17 +91,28 @@ class Engine:
         self.num_slots = num_slots(config, context, function)
 
     def run(self, arguments: Sequence[str]) -> None:
-        """Runs the study to its total; see StudySweeper.sweep."""
+        """Runs the study to its total; see StudySweeper.sweep.
+
+        Raises:
+            KeyboardInterrupt: A signal came before there was a study, or to a drop-in.
+        """
+        # What plans can be stopped anywhere; what has begun ends in order.
+        with StopFlag() as stop, stop.in_task():
+            self._run(arguments, stop)
+
+    def _run(self, arguments: Sequence[str], stop: StopFlag) -> None:
         refuse(check_options(self.options))
         loader = self.context.config_loader
         lookup = lookup_in(self.config)
         plan = make_plan(self.options, arguments, loader, self.base, lookup)
         digest = overrides_hash(self.config, self.task.free_keys)
-        place = find_place(
-            self.options, self.config, digest, lambda folder: is_unfinished(folder, plan)
-        )
+        place: Place | None = None
         begun = False
         try:
+            with stop.shielded():
+                place = find_place(
+                    self.options, self.config, digest, lambda folder: is_unfinished(folder, plan)
+                )
             self._check(plan, place)
             if self.options.plan:
                 from resnet_sweep.sweep.preview import show_plan
@@ -107,11 +121,13 @@ class Engine:
                 return
             from resnet_sweep.sweep.running import run_workers
 
-            sweep = self._open(plan, place)
-            begun = True
-            run_workers(sweep, self.task)
+            with stop.shielded():
+                sweep = self._open(plan, place, stop)
+                begun = True
+                run_workers(sweep, self.task)
         finally:
-            place.leave(unused=not begun)
+            if place is not None:
+                place.leave(unused=not begun)
 
     def _check(self, plan: Plan, place: Place) -> None:
         """What can be refused before anything is written."""
@@ -148,7 +164,7 @@ class Engine:
             faults.append(Fault("hydra.sweeper.repeats", self.options.repeats, rule))
         return faults
 
-    def _open(self, plan: Plan, place: Place) -> Sweep:
+    def _open(self, plan: Plan, place: Place, stop: StopFlag) -> Sweep:
         """Starts the study, or goes on with it."""
         folder = place.folder
         loader = self.context.config_loader
@@ -159,15 +175,16 @@ class Engine:
         master = self._master(frozen, folder)
         identity = study_identity(options, plan, master, self.task.free_keys)
         study = self._study(options, plan, place, identity)
-        if not folder.multirun_yaml.exists():
-            self._write_multirun(options, folder, master)
         with replacing(folder.session) as path:
             path.write_text(secrets.token_hex(4))
+        # Last: a folder that has it, holds a study that has begun.
+        if not folder.multirun_yaml.exists():
+            self._write_multirun(options, folder, master)
         self._say_where(place, study, changed)
         context = dataclasses.replace(self.context, config_loader=frozen)
         seed = int(study.user_attrs["seed"])
         return Sweep(
-            options, plan, place, context, self.function, master, study, seed, self.num_slots
+            options, plan, place, context, self.function, master, study, seed, self.num_slots, stop
         )
 
     def _concrete(self, place: Place) -> Options:
@@ -290,7 +307,7 @@ def shown_path(path: Path, base: Path) -> str:
 def is_unfinished(folder: StudyFolder, plan: Plan) -> bool:
     """Whether a study has fewer ended tickets than a plan wants."""
     from resnet_sweep.study.reading import open_study
-    from resnet_sweep.study.tickets import Ledger
+    from resnet_sweep.study.tickets import BURNT, Ledger
 
     try:
         study = open_study(folder.path)
@@ -298,6 +315,7 @@ def is_unfinished(folder: StudyFolder, plan: Plan) -> bool:
         log.debug("%s", error)
         return False
     ledger = Ledger(study.user_attrs.get("retry", {}))
+    ledger.burnt = frozenset(study.user_attrs.get(BURNT, ()))
     ledger.update(study.get_trials(deepcopy=False))
     return ledger.num_done() < plan.num_tickets and "used_up" not in study.user_attrs
 

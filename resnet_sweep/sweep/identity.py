@@ -50,7 +50,11 @@ def overrides_hash(config: DictConfig, free_keys: Collection[str]) -> str:
 
 
 def _is_free(line: str, free_keys: Collection[str]) -> bool:
-    return line.partition("=")[0].lstrip("+") in free_keys
+    return _is_below(line.partition("=")[0].lstrip("+~"), free_keys)
+
+
+def _is_below(key: str, free_keys: Collection[str]) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in free_keys)
 
 
 def _is_part(line: str) -> bool:
@@ -84,7 +88,7 @@ def _settings(config: DictConfig, free_keys: Collection[str]) -> Iterator[tuple[
     assert isinstance(container, dict)
     container.pop("hydra", None)
     for key, value in _flat(container):
-        if key not in free_keys and not any(key.startswith(f"{free}.") for free in free_keys):
+        if not _is_below(key, free_keys):
             yield key, value
 
 

@@ -9,6 +9,8 @@ hydra/launcher=basic. A process that dies is started again for the same job, at 
 
 A task function with a true attribute ``quiet_workers`` is a worker that takes many trials: its
 output goes to ``<hydra.sweep.dir>/workers/<slot>.log``, and ``restart_window_s`` holds for it.
+Its method ``progress(job number)``, where it has one, counts what a job has done, and a job
+that has got on before its process died is not a job that always dies.
 Others print on the terminal.
 """
 
@@ -109,7 +111,11 @@ class LocalLauncher(Launcher):
             for request in requests:
                 log.info("\t#%d : %s", request.num, " ".join(filter_overrides(request.overrides)))
         options = self._options
-        rule = RestartRule(options.max_restarts, options.restart_window_s if logs else None)
+        rule = RestartRule(
+            options.max_restarts,
+            options.restart_window_s if logs else None,
+            getattr(self.task_function, "progress", None) if logs else None,
+        )
         work = Work(self.hydra_context, self.config, self.task_function, Singleton.get_state())
         shared = self._gpus if options.mps == AUTO and options.workers_per_gpu > 1 else []
         with contextlib.ExitStack() as stack:

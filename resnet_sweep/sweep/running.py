@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from resnet_sweep.sweep.ending import finish
 from resnet_sweep.sweep.plan import stand_ins
 from resnet_sweep.sweep.samplers import SamplerFactory
 from resnet_sweep.sweep.slots import launches_here, num_workers
-from resnet_sweep.sweep.stopping import KILL_AFTER_S, StopFlag
+from resnet_sweep.sweep.stopping import KILL_AFTER_S
 from resnet_sweep.sweep.worker import Spec, Worker, read_session
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 # Launches in a row after which no trial more had ended.
 _MAX_IDLE_LAUNCHES = 3
+# How often it is looked whether trials of others have ended.
+_POLL_S = 0.2
 # Workers of a launcher that was interrupted are given so long to end.
 _PATIENCE_S = 15.0
 
@@ -55,6 +58,9 @@ def run_workers(sweep: Sweep, task: Task) -> None:
             _launch_until_done(sweep, spec, queue)
         except BaseException as raised:
             error = raised
+            if isinstance(raised, KeyboardInterrupt):
+                # From here on the next signal is the second one.
+                sweep.stop.set(getattr(raised, "signum", signal.SIGINT))
             _gather(sweep, queue)
     finish(sweep, queue, task, error)
 
@@ -128,26 +134,52 @@ def _watched(sweep: Sweep) -> Iterator[None]:
 def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
     """Launches workers as long as tickets are open and launching them helps."""
     num_idle = 0
+    waits_for: list[int] = []
     while True:
+        sweep.stop.raise_if_set()
+        queue.reap(LOST)
         queue.refresh()
         num_open, num_ended = queue.num_open(), sum(queue.ledger.counts.values())
         if num_open == 0 or queue.has_failed_too_often():
             return
+        others = queue.running_elsewhere(spec.session)
+        if len(others) >= num_open:
+            # They take no more trials, and what they run is not run twice.
+            if others != waits_for:
+                log.info("waits for trials %s, which workers of an earlier sweep run", others)
+            waits_for = others
+            time.sleep(_POLL_S)
+            continue
         failure: Exception | None = None
+        count = spec.budget.num_workers
+        if not queue.ledger.bad_slots(spec.session):
+            # With a closed slot all are needed, to be sure that an open one is among them.
+            count = min(count, num_open)
         try:
-            _launch(sweep, spec, min(spec.budget.num_workers, num_open))
+            _launch(sweep, spec, count)
         except Exception as error:
             # One crashed worker takes all of joblib's with it; the study is none the worse.
             failure = error
             log.warning("the launcher has given up: %s: %s", type(error).__name__, error)
         queue.reap(LOST)
         queue.refresh()
+        _say_closed(queue, spec)
         num_idle = num_idle + 1 if sum(queue.ledger.counts.values()) == num_ended else 0
         if num_idle >= _MAX_IDLE_LAUNCHES:
             if failure is not None:
                 raise failure
             log.error("workers end without running any of the %d open trials", num_open)
             return
+
+
+def _say_closed(queue: Queue, spec: Spec) -> None:
+    for slot in queue.closed_slots(spec.session):
+        log.error(
+            "slot %s was closed: %d trials in a row failed at once on it, while others worked on;"
+            " they are tried again elsewhere",
+            slot,
+            spec.budget.close_slot_after,
+        )
 
 
 def _launch(sweep: Sweep, spec: Spec, count: int) -> None:
@@ -163,7 +195,7 @@ def _launch(sweep: Sweep, spec: Spec, count: int) -> None:
     launcher = Plugins.instance().instantiate_launcher(
         config=sweep.master, hydra_context=context, task_function=worker
     )
-    with StopFlag() as stop, stop.in_task():
+    with sweep.stop.in_task():
         returns = launcher.launch(
             [_worker_overrides(sweep, spec, i) for i in range(count)], initial_job_idx=0
         )
@@ -193,4 +225,4 @@ def _gather(sweep: Sweep, queue: Queue) -> None:
         queue.reap(INTERRUPTED)
         if not queue.ledger.running or time.monotonic() > deadline:
             return
-        time.sleep(0.2)
+        time.sleep(_POLL_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -97,6 +98,10 @@ class StudySweeper(Sweeper):
         except UserError as error:
             print(error, file=sys.stderr)
             raise SystemExit(_BAD_CONFIG) from None
+        except KeyboardInterrupt as error:
+            if self.options.is_drop_in:
+                raise
+            raise SystemExit(128 + getattr(error, "signum", signal.SIGINT)) from None
 
 
 def _plain(value: Any) -> Any:

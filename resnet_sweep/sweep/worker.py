@@ -117,6 +117,16 @@ class Worker:
         """
         return self.work(str(HydraConfig.get().job.num))
 
+    def progress(self, num: int) -> int:
+        """Trials that a worker has begun or ended; called by the launcher.
+
+        Args:
+            num: The number of its job.
+        """
+        from resnet_sweep.study.queue import num_events
+
+        return num_events(StudyFolder(self.spec.folder), f"{self.spec.session}-{num}")
+
     def work(self, index: str) -> int:
         """Takes and runs trials as the worker of that index; see ``__call__``."""
         name = f"{self.spec.session}-{index}"

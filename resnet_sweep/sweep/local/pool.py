@@ -6,7 +6,7 @@ import logging
 import pickle
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -38,10 +38,12 @@ class RestartRule:
     Attributes:
         max_restarts: At most so often in a row.
         window_s: A process that has lived longer begins a new row; None: there is only one.
+        progress: How far the job of a number is; one that has got on begins a new row.
     """
 
     max_restarts: int
     window_s: float | None = None
+    progress: Callable[[int], int] | None = None
 
 
 @dataclass
@@ -49,6 +51,7 @@ class _Job:
     position: int
     request: JobRequest
     num_deaths: int = 0
+    progress: int = 0
 
 
 class _Seat:
@@ -164,6 +167,10 @@ class Pool:
         window_s = self._rule.window_s
         if window_s is not None and time.monotonic() - seat.started_s > window_s:
             job.num_deaths = 0
+        if self._rule.progress is not None:
+            before, job.progress = job.progress, self._rule.progress(job.request.num)
+            if job.progress > before:
+                job.num_deaths = 0
         job.num_deaths += 1
         where = f"; see {path}" if path else ""
         if job.num_deaths <= self._rule.max_restarts:
