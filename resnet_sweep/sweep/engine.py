@@ -305,7 +305,7 @@ def shown_path(path: Path, base: Path) -> str:
 
 
 def is_unfinished(folder: StudyFolder, plan: Plan) -> bool:
-    """Whether a study has fewer ended tickets than a plan wants."""
+    """Whether a study has fewer ended tickets than a plan wants, or its tables are missing."""
     from resnet_sweep.study.reading import open_study
     from resnet_sweep.study.tickets import BURNT, Ledger
 
@@ -317,7 +317,13 @@ def is_unfinished(folder: StudyFolder, plan: Plan) -> bool:
     ledger = Ledger(study.user_attrs.get("retry", {}))
     ledger.burnt = frozenset(study.user_attrs.get(BURNT, ()))
     ledger.update(study.get_trials(deepcopy=False))
-    return ledger.num_done() < plan.num_tickets and "used_up" not in study.user_attrs
+    if ledger.num_done() < plan.num_tickets and "used_up" not in study.user_attrs:
+        return True
+    # The newest sweep was killed between its last trial and its end.
+    try:
+        return folder.results_csv.stat().st_mtime_ns < folder.session.stat().st_mtime_ns
+    except FileNotFoundError:
+        return True
 
 
 def typed_again() -> str:

@@ -1,0 +1,168 @@
+"""Sweeps of the application in fault_app/, as processes that can be killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+from optuna.trial import FrozenTrial
+
+from resnet_sweep.study.reading import open_study
+
+APP = Path(__file__).with_name("fault_app") / "app.py"
+STUDY = "hydra/sweeper=study"
+LOCAL = ("hydra/launcher=local", "hydra.launcher.workers=2")
+# Where a sweep's study is when nothing else is said.
+ROOT = "multirun"
+
+
+class Sweep:
+    """A sweep as a process with a group of its own, as a shell starts it."""
+
+    def __init__(self, cwd: Path, *overrides: str, app: Path = APP) -> None:
+        self.output = cwd / f"output{len(list(cwd.glob('output*')))}"
+        with self.output.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-B", str(app), "-m", STUDY, *overrides],
+                cwd=cwd,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    @property
+    def text(self) -> str:
+        """What it has printed."""
+        return self.output.read_text()
+
+    def wait(self) -> int:
+        """Its exit code."""
+        try:
+            return self.process.wait(120)
+        except subprocess.TimeoutExpired:
+            kill_all(self)
+            raise AssertionError(f"does not end: {self.text}") from None
+
+    def send(self, signum: signal.Signals, to_group: bool = False) -> None:
+        """Signals the sweep, or all that is in its terminal's group."""
+        (os.killpg if to_group else os.kill)(self.process.pid, signum)
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes of its slots."""
+        try:
+            found = psutil.Process(self.process.pid).children()
+            return [one for one in found if any("child.py" in part for part in one.cmdline())]
+        except psutil.Error:
+            return []
+
+
+def sweep(cwd: Path, *overrides: str, app: Path = APP) -> Sweep:
+    """Runs a sweep to its end."""
+    done = Sweep(cwd, *overrides, app=app)
+    done.wait()
+    return done
+
+
+def until(condition: Callable[[], object], what: str = "it") -> None:
+    """Waits for something that must happen."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, f"{what} does not happen"
+        time.sleep(0.01)
+
+
+def kill_parent(running: Sweep) -> None:
+    """SIGKILL to the sweep alone."""
+    running.process.kill()
+
+
+def kill_worker(running: Sweep) -> None:
+    """SIGKILL to one of its workers, if there is one."""
+    workers = running.workers()
+    if workers:
+        random.choice(workers).kill()
+
+
+def kill_all(running: Sweep) -> None:
+    """SIGKILL to the sweep and to all that it has started."""
+    try:
+        everybody = psutil.Process(running.process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        everybody = []
+    running.process.kill()
+    for one in everybody:
+        try:
+            one.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def studies(cwd: Path) -> list[Path]:
+    """Folders of all unnamed studies, oldest first."""
+    return sorted((cwd / ROOT).iterdir()) if (cwd / ROOT).exists() else []
+
+
+def only_study(cwd: Path) -> Path:
+    """The folder of the one study that there is."""
+    (folder,) = studies(cwd)
+    return folder
+
+
+def trials_of(folder: Path) -> list[FrozenTrial]:
+    """All trials of a study."""
+    return list(open_study(folder).get_trials())
+
+
+def attempts_of(folder: Path) -> dict[int, list[FrozenTrial]]:
+    """Trials by ticket, oldest first."""
+    found: dict[int, list[FrozenTrial]] = {}
+    for trial in trials_of(folder):
+        found.setdefault(trial.user_attrs["ticket"], []).append(trial)
+    return found
+
+
+def kinds(folder: Path) -> list[str]:
+    """How the trials ended, by number: their state, of a failed one its kind."""
+    return [t.user_attrs.get("failure", t.state.name) for t in trials_of(folder)]
+
+
+def starts(cwd: Path) -> list[tuple[float, int, str, int]]:
+    """When which trial was started, on which slot, in which process."""
+    path = cwd / "starts"
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = (line.split() for line in lines)
+    return [(float(when), int(num), slot, int(pid)) for when, num, slot, pid, _ in rows]
+
+
+def check_whole(cwd: Path, folder: Path, num_tickets: int) -> None:
+    """The budget is full, each ticket done once, and no folder or number was used twice."""
+    attempts = attempts_of(folder)
+    assert sorted(attempts) == list(range(num_tickets))
+    for ticket, trials in attempts.items():
+        states = [trial.state.name for trial in trials]
+        assert states[-1] == "COMPLETE", (ticket, states)
+        # A finished trial is left alone: whatever came before was lost or interrupted.
+        ends = {trial.user_attrs.get("failure") for trial in trials[:-1]}
+        assert ends <= {"lost", "interrupted"}, (ticket, states)
+        assert [trial.user_attrs["attempt"] for trial in trials] == list(range(len(trials)))
+        for before, after in pairwise(trials):
+            assert after.user_attrs["retry_of"] == before.number
+        if "duplicate_of" in trials[-1].user_attrs:
+            continue
+        owner = folder / trials[-1].user_attrs["folder"]
+        assert (owner / "owner").read_text() == str(trials[-1].number)
+        assert (owner / "finished").exists()
+    trials = trials_of(folder)
+    used = [one.user_attrs["folder"] for one in trials if "folder" in one.user_attrs]
+    assert len(used) == len(set(used))
+    numbers = [number for _, number, *_ in starts(cwd)]
+    assert len(numbers) == len(set(numbers))
