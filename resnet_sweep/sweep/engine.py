@@ -26,7 +26,7 @@ from resnet_sweep.sweep.place import Place, find_place
 from resnet_sweep.sweep.plan import Plan, check_plan, make_plan
 from resnet_sweep.sweep.slots import num_slots
 from resnet_sweep.sweep.stopping import StopFlag
-from resnet_sweep.sweep.task import make_task
+from resnet_sweep.sweep.task import find_hook, make_task
 
 if TYPE_CHECKING:
     import optuna
@@ -88,6 +88,7 @@ class Engine:
         self.config = config
         self.base = Path(config.hydra.runtime.cwd)
         self.task = make_task(options.task, function)
+        find_hook(options.custom_search_space)
         self.num_slots = num_slots(config, context, function)
 
     def run(self, arguments: Sequence[str]) -> None:

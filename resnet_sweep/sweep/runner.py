@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
@@ -106,7 +105,7 @@ class Runner:
         stop: StopFlag,
     ) -> None:
         self.spec = worker.spec
-        self.context, self.master = worker.context, worker.master
+        self.context, self.master, self.hook = worker.context, worker.master, worker.hook
         self.task, self.queue, self.folder, self.name, self.stop = task, queue, folder, name, stop
         self.lookup = lookup_in(worker.master)
         self._pruned = False
@@ -116,11 +115,6 @@ class Runner:
     def composer(self) -> Composer:
         """Made when the first trial needs it."""
         return Composer(self.context.config_loader, self.master)
-
-    @cached_property
-    def _extend(self) -> Any:
-        path = self.spec.custom_search_space
-        return None if path is None else instantiate({"_target_": path, "_partial_": True})
 
     def run(self, claim: Claim) -> None:
         """Runs a trial to whichever end and tells the study.
@@ -167,8 +161,8 @@ class Runner:
         """The trial's values: given, drawn, and what the application's own hook adds."""
         trial = claim.trial
         values = self.spec.plan.space_of(claim.planned).suggest(trial, self.lookup)
-        if self._extend is not None:
-            self._extend(self.master, trial)
+        if self.hook is not None:
+            self.hook(self.master, trial)
             added = {key: value for key, value in trial.params.items() if key not in values}
             self._refuse_fixed(added)
             values |= added

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import TaskFunction
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig
 
 from resnet_sweep.faults import ConfigError, Fault
@@ -109,3 +110,35 @@ def make_task(path: str | None, function: TaskFunction) -> Task:
         raise ConfigError(
             [Fault("hydra.sweeper.task", path, f"cannot be made: {error}")]
         ) from error
+
+
+def task_factory(path: str | None, function: TaskFunction) -> Callable[[], Task]:
+    """Makes the same task in any process, also of a class of ``__main__``.
+
+    Args:
+        path: As for ``make_task``, which has been called and raised nothing.
+        function: As for ``make_task``.
+    """
+    if path is None:
+        return partial(FunctionTask, function)
+    return cast(Callable[[], Task], get_method(path))
+
+
+def find_hook(path: str | None) -> Callable[[DictConfig, Any], None] | None:
+    """The function that ``hydra.sweeper.custom_search_space`` names.
+
+    Args:
+        path: Dotted, among what hydra.main's execution_whitelist allows.
+
+    Raises:
+        ConfigError: The path cannot be used.
+    """
+    if path is None:
+        return None
+    try:
+        # Only this asks whether the application allows it.
+        instantiate({"_target_": path, "_partial_": True})
+    except (InstantiationException, HydraException) as error:
+        rule = f"cannot be used: {error}"
+        raise ConfigError([Fault("hydra.sweeper.custom_search_space", path, rule)]) from error
+    return get_method(path)

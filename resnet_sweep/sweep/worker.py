@@ -17,6 +17,7 @@ from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import FileLock
 from resnet_sweep.sweep.plan import Plan
 from resnet_sweep.sweep.stopping import StopFlag
+from resnet_sweep.sweep.task import find_hook, task_factory
 
 if TYPE_CHECKING:
     from resnet_sweep.study.queue import Budget, Queue
@@ -99,8 +100,10 @@ class Worker:
         """
         self.spec = spec
         self.context = context
-        self.function = function
         self.master = master
+        # Found here: in another process __main__ is another module.
+        self.make_task = task_factory(spec.task, function)
+        self.hook = find_hook(spec.custom_search_space)
         self.study: Any = None
 
     def __call__(self, cfg: DictConfig) -> int:
@@ -158,11 +161,10 @@ class _Loop:
         self, worker: Worker, name: str, slot: str, folder: StudyFolder, stop: StopFlag
     ) -> None:
         from resnet_sweep.sweep.runner import Runner
-        from resnet_sweep.sweep.task import make_task
 
         self.spec = worker.spec
         self.name, self.slot, self.folder, self.stop = name, slot, folder, stop
-        self.task: Task = make_task(self.spec.task, worker.function)
+        self.task: Task = worker.make_task()
         self.queue = open_queue(self.spec)
         self.runner = Runner(worker, self.task, self.queue, folder, name, stop)
 

@@ -456,8 +456,12 @@ def test_a_task_of_the_applications_own(app: App, capsys: pytest.CaptureFixture[
     assert ["close"] in calls
     # z cannot change a result, so it may differ.
     assert sweep(app, task, "x=1,2,3", "z=2") == 3
-    said = refused(app, capsys, "hydra.sweeper.task=nowhere.Task", "x=1,2", "hydra.sweep.dir=new")
-    assert "hydra.sweeper.task=nowhere.Task: cannot be made" in said
+    for setting in ("task", "custom_search_space"):
+        wrong = f"hydra.sweeper.{setting}={__name__}.Nowhere"
+        said = refused(app, capsys, wrong, "x=1,2", "hydra.sweep.dir=new")
+        assert f"{wrong}: cannot be " in said
+        said = refused(app, capsys, f"hydra.sweeper.{setting}=os.getcwd", "x=1,2")
+        assert f"hydra.sweeper.{setting}=os.getcwd: cannot be " in said
 
 
 def test_a_function_task_knows_what_can_be_known() -> None:

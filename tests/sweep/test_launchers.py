@@ -180,6 +180,52 @@ def test_a_drop_in_has_no_batches(folder: Path) -> None:
     check(folder, 4)
 
 
+MAIN = """
+import hydra
+
+class Doubling:
+    free_keys = ()
+    def __call__(self, cfg):
+        return 2.0 * cfg.x + cfg.w
+    def check(self, cfg):
+        return []
+    def failure_kind(self, error):
+        return "exception"
+    def num_reports(self, cfg):
+        return None
+    def after_trial(self, failed):
+        pass
+    def discard(self, folder):
+        pass
+    def close(self):
+        pass
+
+def configure(config, trial):
+    trial.suggest_int("+w", 5, 5)
+
+@hydra.main(config_path="conf", config_name="config", execution_whitelist=["__main__.*", "calls.*"])
+def main(cfg):
+    return float(cfg.x)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [LOCAL, JOBLIB], ids=lambda a: a[0])
+def test_a_hook_and_a_task_of_main_reach_the_workers(
+    folder: Path, launcher: tuple[str, ...]
+) -> None:
+    (folder / "app.py").write_text(MAIN)
+    hook = "hydra.sweeper.custom_search_space=__main__.configure"
+    task = "hydra.sweeper.task=__main__.Doubling"
+    code, _, error = run(folder, *NATIVE, *launcher, "x=1,2", hook, task)
+    assert code == 0, error
+    trials = open_study(folder / "out").get_trials()
+    assert sorted(trial.value for trial in trials) == [7.0, 9.0]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [LOCAL, JOBLIB], ids=lambda a: a[0])
 def test_a_crash_does_not_end_the_sweep(folder: Path, launcher: tuple[str, ...]) -> None:
