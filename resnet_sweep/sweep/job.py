@@ -67,6 +67,8 @@ _KNOWN_RETURN = frozenset(
 _NO_COPY = "no_deepcopy_set_nodes"
 # All that a configuration consists of, beside what pickle knows itself; its metadata name types.
 _COPIED_ALIKE = (Node, Metadata, Enum, PurePath, defaultdict, type, GenericAlias, UnionType)
+# Classes of these that have been met: there are few, and a configuration has a thousand nodes.
+_met: set[type] = set()
 
 
 def unknown_to_us() -> list[str]:
@@ -190,8 +192,12 @@ class _Pickler(pickle.Pickler):
     """Refuses what pickle would copy and copy.deepcopy shares: values that are objects."""
 
     def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind in _met:
+            return NotImplemented
         # The classes of what typing makes of types have no public names.
-        if isinstance(obj, _COPIED_ALIKE) or type(obj).__module__ == "typing":
+        if isinstance(obj, _COPIED_ALIKE) or kind.__module__ == "typing":
+            _met.add(kind)
             return NotImplemented
         # Two functions by which pickle says how such types are put together.
         if obj is operator.getitem or obj is operator.or_:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -139,7 +142,8 @@ class Worker:
         with FileLock(folder.worker_lock(name)), StopFlag() as stop:
             job = _Loop(self, name, slot, folder, stop)
             try:
-                return job.run()
+                with _spared_collector():
+                    return job.run()
             finally:
                 job.close()
                 if worker_config is not None:
@@ -201,6 +205,21 @@ class _Loop:
                 self.slot,
                 self.spec.budget.close_slot_after,
             )
+
+
+@contextmanager
+def _spared_collector() -> Iterator[None]:
+    """Leaves out of Python's garbage collections what is there before the first trial.
+
+    Modules outlive all trials, and with torch there are a million objects of them, which every
+    full collection would look at again; configurations, full of cycles, cause many of these.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def open_queue(spec: Spec) -> Queue:
