@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_sweep.faults import Fault
@@ -132,8 +132,4 @@ def _short(value: Any) -> str:
 
 def quoted(value: str) -> str:
     """A text as Hydra reads it back from an override, whatever is in it."""
-    escaped = value.replace("\\'", "\\\\'").replace("'", "\\'")
-    text = f"'{escaped}'"
-    found = OverridesParser.create().parse_override(f"key={text}").value()
-    assert str(found) == value, value
-    return text
+    return QuotedString(text=value, quote=Quote.single).with_quotes()
