@@ -68,6 +68,17 @@ def _blocked() -> None:
     time.sleep(60)
 
 
+def _deaf() -> str:
+    if Path("hears").exists():
+        return "work"
+    (Path(HydraConfig.get().runtime.output_dir) / "deaf").touch()
+    while True:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            print("does not listen")
+
+
 def _report_nan() -> str:
     for step, value in enumerate([float("nan"), float("inf"), float("nan")], start=1):
         current_trial().report(value, step)
@@ -88,11 +99,12 @@ _WAYS = {
     # Never leaves the loop in C, and lets no other thread run.
     "stuck": lambda: max(itertools.repeat(1)),
     "none": lambda: None,
-    "nan": lambda: float("nan"),
-    "inf": lambda: float("inf"),
+    "not_a_number": lambda: float("nan"),
+    "infinite": lambda: float("inf"),
     "text": lambda: "best",
     "digits": lambda: "3.5",
     "two": lambda: (1.0, 2.0),
+    "deaf": _deaf,
     "report_nan": _report_nan,
 }
 
