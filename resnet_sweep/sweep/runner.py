@@ -29,7 +29,7 @@ from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.job import run_job
 from resnet_sweep.sweep.stopping import StopFlag, TrialTimeoutError
-from resnet_sweep.sweep.trial import CurrentTrial, running
+from resnet_sweep.sweep.trial import RESERVED, CurrentTrial, running
 
 if TYPE_CHECKING:
     from resnet_sweep.sweep.task import Task
@@ -88,6 +88,8 @@ class SweepTrial(CurrentTrial):
 
     def set_user_attr(self, key: str, value: Any) -> None:
         """See CurrentTrial."""
+        if key in RESERVED:
+            raise ValueError(f"the sweep itself keeps {key!r}; choose another name")
         with self._stop.shielded():
             self._trial.set_user_attr(key, value)
 

@@ -8,6 +8,24 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+# Facts of a trial that the sweep itself keeps in its study.
+RESERVED = frozenset(
+    [
+        "ticket",
+        "attempt",
+        "retry_of",
+        "worker",
+        "slot",
+        "folder",
+        "seconds",
+        "failure",
+        "error",
+        "traceback",
+        "duplicate_of",
+        "repeat_values",
+    ]
+)
+
 
 class CurrentTrial:
     """What a task may tell the sweep, and be told by it. This one, outside a sweep, does nothing.
@@ -36,7 +54,15 @@ class CurrentTrial:
         """
 
     def set_user_attr(self, key: str, value: Any) -> None:
-        """Keeps a fact beside the trial: JSON-serialisable, shown by load_results."""
+        """Keeps a fact beside the trial, shown by load_results.
+
+        Args:
+            key: None of RESERVED, under which the sweep itself keeps what it needs.
+            value: JSON-serialisable.
+
+        Raises:
+            ValueError: The key is reserved.
+        """
 
 
 _current: ContextVar[CurrentTrial | None] = ContextVar("resnet_sweep_current_trial", default=None)

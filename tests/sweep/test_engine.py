@@ -170,6 +170,17 @@ def test_reports_prune_and_facts_are_kept(make: Callable[..., App]) -> None:
     assert task(DictConfig({"x": 3})) == 3.0
 
 
+def test_a_task_cannot_overwrite_what_the_sweep_keeps(make: Callable[..., App]) -> None:
+    def task(cfg: DictConfig) -> float:
+        current_trial().set_user_attr("ticket", 77)
+        return 0.0
+
+    app = make(task)
+    assert sweep(app, "x=1,2") == 4
+    assert "choose another name" in app.trials()[0].user_attrs["error"]
+    assert [trial.user_attrs["ticket"] for trial in app.trials()] == [0, 1]
+
+
 def test_several_objectives_are_never_pruned(make: Callable[..., App]) -> None:
     def task(cfg: DictConfig) -> tuple[float, float]:
         current_trial().report(cfg.x, 1)
