@@ -7,6 +7,7 @@ trial a seed of its own.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import optuna
 import pytest
+from commands import ROOT
 from hydra.errors import ConfigCompositionException, OverrideParseException
 from hydra_plugins.hydra_optuna_sweeper.config import Direction
 from in_process import CONFIG, OURS, STOCK, App
@@ -24,6 +26,7 @@ from resnet_sweep.sweep.sweeper import StudySweeper
 
 THREE = "hydra.sweeper.n_trials=3"
 GRID = "hydra/sweeper/sampler=grid"
+TESTS = ("test_drop_in.py", "test_launchers.py")
 
 
 @dataclass
@@ -406,6 +409,19 @@ def test_a_key_that_is_fixed_cannot_be_suggested(app: App) -> None:
         sweep(app, OURS, *lines)
 
 
+def test_fixed_overrides_are_not_facts_of_a_trial(app: App) -> None:
+    sqlite = ("hydra.sweeper.storage=sqlite:///s.db", "hydra.sweeper.study_name")
+    lines = ("x=1,2", "z=7", "hydra.sweeper.n_trials=1", sqlite[0])
+    stock, ours = (sweep(app, who, *lines, f"{sqlite[1]}={who is OURS}") for who in (STOCK, OURS))
+    theirs = optuna.load_study(study_name="False", storage="sqlite:///s.db").trials[0].user_attrs
+    facts = app.trials("ours")[0].user_attrs
+    assert theirs == {"z": "7"}
+    assert "z" not in facts
+    assert {"ticket", "worker", "slot", "folder", "seconds"} <= facts.keys()
+    for ran in (stock, ours):
+        assert "z=7" in (ran.folder / "0" / ".hydra" / "overrides.yaml").read_text()
+
+
 def test_a_setting_of_ours_makes_it_native() -> None:
     def is_drop_in(**native: Any) -> bool:
         return StudySweeper(
@@ -422,3 +438,11 @@ def test_what_lies_in_the_folder_of_the_sweep(app: App) -> None:
     assert there[0] == {"0", "1", "2", "optimization_results.yaml"}
     assert there[1] > there[0]
     assert {"results.csv", "multirun.yaml", "study.journal", "conf"} < there[1]
+
+
+def test_every_difference_in_the_documentation_has_its_test() -> None:
+    page = (ROOT / "docs" / "migration.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", page))
+    there = "".join((ROOT / "tests" / "sweep" / name).read_text() for name in TESTS)
+    assert len(named) > 15
+    assert [name for name in sorted(named) if f"def {name}(" not in there] == []
