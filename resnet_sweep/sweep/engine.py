@@ -263,12 +263,9 @@ class Engine:
             rule = f"is a study of this storage that lives in {home}"
             fix = f"choose another name, or type hydra.sweep.dir={home}"
             raise ConfigError([Fault("hydra.sweeper.study_name", name, rule, fix=fix)])
+        # A study that something else has made says of itself no more than its directions.
         directions = [one.name.lower() for one in study.directions]
-        if directions != self.options.directions:
-            rule = f"the study has {directions}"
-            raise ConfigError([Fault("hydra.sweeper.direction", self.options.directions, rule)])
-        if "identity" in attrs:
-            refuse(differences(attrs["identity"], identity))
+        refuse(differences(attrs.get("identity", {**identity, "directions": directions}), identity))
 
     def _write_multirun(self, options: Options, folder: StudyFolder, master: DictConfig) -> None:
         config = master.copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -105,12 +105,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Fault]:
     """One fault for each thing that a study and a sweep which is to go on with it disagree on."""
     faults = []
     rule = "the study has {}"
-    for key, name in (
-        ("directions", "hydra.sweeper.direction"),
-        ("repeats", "hydra.sweeper.repeats"),
-    ):
-        if old[key] != new[key]:
-            faults.append(Fault(name, _short(new[key]), rule.format(_short(old[key])), fix=_FIX))
+    if old["directions"] != new["directions"]:
+        had, value = (_alone(one["directions"]) for one in (old, new))
+        faults.append(Fault("hydra.sweeper.direction", value, rule.format(had), fix=_FIX))
+    if old["repeats"] != new["repeats"]:
+        had = rule.format(old["repeats"])
+        faults.append(Fault("hydra.sweeper.repeats", new["repeats"], had, fix=_FIX))
     if old["explicit"] != new["explicit"]:
         rows = f"{len(old['explicit'])} other explicit trials"
         value = f"{len(new['explicit'])} trials"
@@ -118,11 +118,15 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Fault]:
     for part in ("space", "config"):
         before, after = old[part], new[part]
         for key in sorted(before.keys() | after.keys()):
-            if before.get(key) != after.get(key):
+            if (key in before, before.get(key)) != (key in after, after.get(key)):
                 had = f"{key}={_short(before[key])}" if key in before else f"no {key}"
                 value = _short(after[key]) if key in after else "(not there)"
                 faults.append(Fault(key, value, rule.format(had), fix=_FIX))
     return faults
+
+
+def _alone(directions: Sequence[str]) -> str:
+    return directions[0] if len(directions) == 1 else f"[{','.join(directions)}]"
 
 
 def _short(value: Any) -> str:
