@@ -29,20 +29,19 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
+from benchmarks.figures import at_least, cpu_model, spread, tell
 from benchmarks.ways import WAYS, Block, WayProcess
 from resnet_sweep.config import Config, check_config
 from resnet_sweep.data import ImageData, open_data
@@ -189,11 +188,6 @@ def measure(case: Case, folder: Path) -> Measured:
         return Measured(case, blocks, ways[WAYS.index("ours")].num_threads)
 
 
-def tell(line: str) -> None:
-    """Shows progress, apart from the result on stdout."""
-    print(line, file=sys.stderr, flush=True)
-
-
 def machine(config: Config, num_threads: int) -> dict[str, Any]:
     """What the numbers depend on beside the code."""
     device = torch.device(config.trainer.device)
@@ -208,16 +202,6 @@ def machine(config: Config, num_threads: int) -> dict[str, Any]:
         "precision": resolve_precision(config.trainer.precision, device),
         "batch_size": config.trainer.batch_size,
     }
-
-
-def cpu_model() -> str:
-    """The processor's name, as far as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def header(facts: dict[str, Any]) -> str:
@@ -246,12 +230,6 @@ def table(measured: Measured) -> str:
         least = "-" if wanted is None else f"{wanted:.2f}"
         lines.append(f"  {name:<24}{spread(ratios, 2):<26}{least}")
     return "\n".join(lines)
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    """Median (min - max)."""
-    middle, least, most = (f"{v:.{digits}f}" for v in (median(values), min(values), max(values)))
-    return f"{middle:>6} ({least} - {most})"
 
 
 def as_json(facts: dict[str, Any], results: Sequence[Measured]) -> dict[str, Any]:
@@ -305,21 +283,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--batch-size", type=at_least(2), default=32, help="default: %(default)s")
     add("--json", type=Path, metavar="FILE", help="where to write the raw numbers")
     return parser
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """A type of argparse: whole numbers from ``least`` on."""
-
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
-        return value
-
-    return number
 
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
