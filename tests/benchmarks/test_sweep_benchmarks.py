@@ -61,7 +61,7 @@ def test_slots_are_busy_from_the_last_first_trial_to_the_last_taken() -> None:
 def test_the_ideal_gives_each_trial_to_the_slot_that_is_free_first() -> None:
     assert list_schedule_s([3, 1, 1, 1, 2], [0, 0]) == 5
     assert list_schedule_s([3, 1, 1, 1, 2], [0, 10]) == 8
-    assert list_schedule_s([3, 1, 1, 1, 2], [0, 4]) == 6
+    assert list_schedule_s([3, 1, 1, 1, 2], [0, 4]) == 7
     assert list_schedule_s([2, 2, 2], [0]) == 6
     result = evaluate("way", trials((1, 10, 12), (2, 10, 11), (2, 12, 14)), [2, 1, 1.5], 2)
     assert (result.makespan_s, result.ideal_s, result.ideal_as_opened_s) == (4, 2.5, 2.5)
