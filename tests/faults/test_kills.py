@@ -44,6 +44,7 @@ def test_a_killed_sweep_goes_on_and_its_finished_trials_are_left_alone(tmp_path)
     assert "interrupted" in kinds(folder)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_one_attempt_and_its_slot_is_back(tmp_path):
     running = Sweep(tmp_path, *LOCAL, "x=range(8)", "sleep=0.4", "hydra.sweeper.retry.lost=9")
     # More often than max_restarts: a worker that gets on is started again however often.
