@@ -93,6 +93,7 @@ def test_a_space_that_is_used_up_ends_the_sweep_and_duplicates_are_not_run(app: 
     assert numbers == set(values)
 
 
+@pytest.mark.slow
 def test_no_space_is_one_trial(app: App) -> None:
     assert sweep(app, "y=3") == 0
     assert points(app, "y") == [(3,)]
@@ -131,6 +132,7 @@ def test_explicit_trials_are_the_whole_plan_or_run_first(app: App) -> None:
     assert len(app.seen) == 4
 
 
+@pytest.mark.slow
 def test_explicit_trials_of_files_and_of_an_earlier_study(app: App) -> None:
     (app.folder / "t.yaml").write_text("- {x: 1.5, z: '1'}\n- {x: 2}\n")
     (app.folder / "t.csv").write_text("x,z\n4,a b\n3,\n")
@@ -170,6 +172,7 @@ def test_reports_prune_and_facts_are_kept(make: Callable[..., App]) -> None:
     assert task(DictConfig({"x": 3})) == 3.0
 
 
+@pytest.mark.slow
 def test_a_task_cannot_overwrite_what_the_sweep_keeps(make: Callable[..., App]) -> None:
     def task(cfg: DictConfig) -> float:
         current_trial().set_user_attr("ticket", 77)
@@ -181,6 +184,7 @@ def test_a_task_cannot_overwrite_what_the_sweep_keeps(make: Callable[..., App]) 
     assert [trial.user_attrs["ticket"] for trial in app.trials()] == [0, 1]
 
 
+@pytest.mark.slow
 def test_several_objectives_are_never_pruned(make: Callable[..., App]) -> None:
     def task(cfg: DictConfig) -> tuple[float, float]:
         current_trial().report(cfg.x, 1)
@@ -208,6 +212,7 @@ def test_repeats_are_one_trial_with_several_seeds(make: Callable[..., App]) -> N
     assert [str(name) for name in names] == [f"{n}/{r}" for n in (0, 1) for r in range(3)]
 
 
+@pytest.mark.slow
 def test_what_a_trial_is_called(app: App) -> None:
     app.write("config.yaml", CONFIG + "hydra:\n  job:\n    env_set: {SWEEP_X: '${x}'}\n")
     import os
@@ -255,18 +260,21 @@ def test_failures_cost_one_trial_each(make: Callable[..., App]) -> None:
     assert app.seen == []
 
 
+@pytest.mark.slow
 def test_nothing_completed_is_4(make: Callable[..., App]) -> None:
     app = make(lambda cfg: None)
     assert sweep(app, "x=1,2") == 4
     assert app.results() == {"name": "optuna"}
 
 
+@pytest.mark.slow
 def test_a_failure_rate_stops_the_sweep(make: Callable[..., App]) -> None:
     app = make(lambda cfg: None)
     assert sweep(app, "x=range(0,8)", "hydra.sweeper.max_failure_rate=0.25") == 4
     assert len(app.seen) == 3
 
 
+@pytest.mark.slow
 def test_what_is_tried_again(make: Callable[..., App]) -> None:
     app = make()
     app.function = lambda cfg: 1.0 if len(app.seen) != 1 else 1 / 0
@@ -300,6 +308,7 @@ def test_a_sweep_goes_on_where_it_stopped(make: Callable[..., App]) -> None:
     assert sorted(load_results(app.folder / "out")["state"]) == ["COMPLETE"] * 4
 
 
+@pytest.mark.slow
 def test_the_same_command_finds_its_study_by_its_name(app: App) -> None:
     def run(*lines: str) -> None:
         app.sweep(*NATIVE, *lines)
@@ -319,6 +328,7 @@ def test_the_same_command_finds_its_study_by_its_name(app: App) -> None:
     assert len(list((app.folder / "multirun").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_more_trials_extend_a_study(app: App) -> None:
     lines = ("x=interval(0,1)", "hydra.sweeper.sampler.seed=5")
     assert sweep(app, *lines, "hydra.sweeper.n_trials=2") == 0
@@ -344,6 +354,7 @@ def test_another_sweep_of_a_study_is_refused_with_all_differences(
     assert "holds a study already" in said
 
 
+@pytest.mark.slow
 def test_a_study_keeps_the_config_files_of_its_start(
     app: App, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -377,6 +388,7 @@ def test_everything_that_is_wrong_is_told_at_once(
     assert "hydra.sweeper.seed_key=seed" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [("part=a,c",), ("part=a", "nope=1,2"), ("+x=1,2", "part=a")])
 def test_what_cannot_be_composed_is_refused_before_anything_starts(
     app: App, lines: tuple[str, ...]
@@ -389,6 +401,7 @@ def test_what_cannot_be_composed_is_refused_before_anything_starts(
     assert not (app.folder / "out").exists()
 
 
+@pytest.mark.slow
 def test_memory_needs_no_file(app: App) -> None:
     assert sweep(app, "x=1,2", "hydra.sweeper.storage=memory") == 0
     assert len(app.seen) == 2

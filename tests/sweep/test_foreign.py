@@ -246,6 +246,7 @@ def main(cfg):
 """
 
 
+@pytest.mark.slow
 def test_an_installed_command_has_its_config_in_a_package(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -172,6 +172,7 @@ def test_a_launcher_that_has_no_number_of_slots_needs_n_jobs(folder: Path) -> No
     assert not (folder / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_drop_in_has_no_batches(folder: Path) -> None:
     """The first trial ends only after two others have, which are not of its batch of two."""
     grid = ("hydra/sweeper/sampler=grid", "x=range(0,4)", "wait_at=0", "wait_for=3")
