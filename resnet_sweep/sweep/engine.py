@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import secrets
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,11 @@ class Engine:
         try:
             with stop.shielded():
                 place = find_place(
-                    self.options, self.config, digest, lambda folder: is_unfinished(folder, plan)
+                    self.options,
+                    self.config,
+                    digest,
+                    lambda folder: is_unfinished(folder, plan),
+                    home_of(self.options) if self.options.is_drop_in else None,
                 )
             self._check(plan, place)
             if self.options.plan:
@@ -300,6 +305,33 @@ def refuse(faults: Sequence[Any]) -> None:
 def shown_path(path: Path, base: Path) -> str:
     """A path as seen from where the user is, if it is below."""
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+
+
+def home_of(options: Options) -> Path | None:
+    """Where the study lives that an earlier command has begun under this name in this storage.
+
+    Args:
+        options: The sweeper's settings.
+    """
+    if options.storage is None or options.study_name is None:
+        return None
+    from optuna import load_study
+
+    from resnet_sweep.study.storage import absolute_url, close_storage, open_storage
+
+    file = absolute_url(options.storage).partition(":///")[2].partition("?")[0]
+    if options.storage.startswith(("sqlite", "journal")) and not Path(file).is_file():
+        # Nothing is written before the sweep is known to be right.
+        return None
+    with tempfile.TemporaryDirectory() as nowhere:
+        storage = open_storage(options.storage, StudyFolder(Path(nowhere)))
+        try:
+            home = load_study(study_name=options.study_name, storage=storage).user_attrs
+        except KeyError:
+            return None
+        finally:
+            close_storage(storage)
+    return Path(home["folder"]) if "folder" in home else None
 
 
 def is_unfinished(folder: StudyFolder, plan: Plan) -> bool:

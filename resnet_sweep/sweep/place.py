@@ -47,7 +47,11 @@ class Place:
 
 
 def find_place(
-    options: Options, config: DictConfig, digest: str, is_unfinished: Callable[[StudyFolder], bool]
+    options: Options,
+    config: DictConfig,
+    digest: str,
+    is_unfinished: Callable[[StudyFolder], bool],
+    home: Path | None = None,
 ) -> Place:
     """Finds the study of a command, or makes a folder for it.
 
@@ -56,12 +60,15 @@ def find_place(
         config: The sweep's configuration.
         digest: Hash of the command.
         is_unfinished: Whether a study that was found is to be gone on with.
+        home: Where the study lives that a drop-in names in a storage, if it is there.
 
     Raises:
         ConfigError: The folder that is given is in use, or holds something else.
     """
     base = Path(config.hydra.runtime.cwd)
     raw = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"])  # type: ignore[index,call-overload]
+    if "${now" in raw and home is not None:
+        return _given(home, options)
     if "${now" not in raw or options.is_drop_in:
         return _given(base / str(config.hydra.sweep.dir), options)
     # Hydra's pattern would name a folder for each second; a study has one for all its sweeps.

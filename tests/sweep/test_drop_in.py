@@ -298,6 +298,30 @@ def test_a_study_of_stocks_goes_on_with_higher_numbers(app: App) -> None:
     assert len(sweep(app, STOCK, *lines).seen) == 3
 
 
+@pytest.mark.slow
+def test_a_study_in_a_storage_goes_on_in_its_folder(app: App) -> None:
+    lines = ("x=1,2", "hydra.sweeper.storage=sqlite:///s.db", "hydra.sweeper.study_name=s")
+    # Another folder each time, as the default pattern has with its seconds.
+    where = "hydra.sweep.dir='runs/${now:%f}'"
+    app.sweep(*OURS, *lines, where, THREE)
+    (home,) = (app.folder / "runs").iterdir()
+    app.sweep(*OURS, *lines, where, "hydra.sweeper.n_trials=5")
+    assert [job.runtime.output_dir for job in app.jobs] == [str(home / n) for n in ("3", "4")]
+    assert list((app.folder / "runs").iterdir()) == [home]
+    # A study of another name in the same storage is another one.
+    app.sweep(*OURS, *lines[:2], "hydra.sweeper.study_name=t", where, THREE)
+    assert len(app.seen) == 3
+    assert len(list((app.folder / "runs").iterdir())) == 2
+    assert not (app.folder / "claim.lock").exists()
+
+
+def test_another_space_for_a_study_is_refused(app: App, capsys: Any) -> None:
+    sweep(app, OURS, "x=1,2", THREE)
+    with pytest.raises(SystemExit):
+        sweep(app, OURS, "x=1,3", THREE)
+    assert "the study has x=" in capsys.readouterr().err
+
+
 def test_the_folder_of_another_sweeper_is_refused(app: App, capsys: Any) -> None:
     (app.folder / "ours").mkdir()
     (app.folder / "ours" / "multirun.yaml").touch()
