@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from resnet_sweep.faults import ConfigError, Fault
@@ -115,6 +116,7 @@ def open_storage(url: str | None, folder: StudyFolder) -> BaseStorage:
 
 def close_storage(storage: BaseStorage) -> None:
     """Closes a storage's connections; it must not be used any more."""
+    storage = _own(storage)
     if isinstance(storage, RDBStorage):
         storage.remove_session()
         storage.engine.dispose()
@@ -130,17 +132,23 @@ def claim_lock(
     it go.
 
     Args:
-        storage: What open_storage returned.
+        storage: What open_storage returned, or a study's own.
         url: ``hydra.sweeper.storage``.
         folder: The study's.
         study_name: Studies of one database do not wait for one another.
     """
+    storage = _own(storage)
     if isinstance(storage, InMemoryStorage):
         with _opening:
             return _memory_locks.setdefault(storage, threading.Lock())
     if isinstance(storage, RDBStorage) and storage.engine.dialect.name == "postgresql":
         return AdvisoryLock(storage.engine, f"claim/{study_name}")
     return FileLock(folder.claim_lock)
+
+
+def _own(storage: BaseStorage) -> BaseStorage:
+    """What open_storage returned: a study wraps a database in a cache."""
+    return storage._backend if isinstance(storage, _CachedStorage) else storage
 
 
 def _is_memory(url: str) -> bool:

@@ -267,3 +267,15 @@ def test_a_killed_workers_ticket_is_free_at_the_next_claim(tmp_path):
     assert process.exitcode == -signal.SIGKILL
     found = claim(open_queue(None, tmp_path, budget), "s-1", "1")
     assert (found.ticket, found.previous) == (0, (0,))
+
+
+def test_the_lock_of_a_claim_is_the_same_from_the_study_as_from_its_storage(
+    tmp_path, empty_postgresql_url
+):
+    storage = open_storage(empty_postgresql_url, StudyFolder(tmp_path))
+    study = optuna.create_study(study_name=STUDY, storage=storage)
+    for one in (storage, study._storage):
+        lock = claim_lock(one, empty_postgresql_url, StudyFolder(tmp_path), STUDY)
+        assert type(lock).__name__ == "AdvisoryLock"
+    close_storage(study._storage)
+    assert storage.engine.pool.checkedin() == 0
