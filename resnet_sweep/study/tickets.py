@@ -59,8 +59,13 @@ class Ledger:
         self.counts: Counter[str] = Counter()
         self._retry = retry
         self._close_after = close_slot_after
+        # In the order in which they were seen to be.
+        self.completed: list[FrozenTrial] = []
         self._num_seen = 0
         self._open: set[int] = set()
+        # Tickets whose last attempt failed: a look at all of them at each claim would cost a
+        # long study more and more.
+        self._failed: set[int] = set()
         # For each slot of each sweep, its newest trials: number, and whether it failed at once.
         self._recent: dict[str, deque[tuple[int, bool]]] = {}
 
@@ -87,15 +92,22 @@ class Ledger:
         self._num_seen = len(trials)
 
     def _take_in(self, trial: FrozenTrial) -> None:
-        ticket = self.tickets.setdefault(int(trial.user_attrs["ticket"]), Ticket())
+        number = int(trial.user_attrs["ticket"])
+        ticket = self.tickets.setdefault(number, Ticket())
         if trial.number not in ticket.attempts:
             ticket.attempts.append(trial.number)
         if ticket.attempts[-1] == trial.number:
             ticket.state, ticket.failure = trial.state, trial.user_attrs.get("failure")
+            if ticket.state == TrialState.FAIL:
+                self._failed.add(number)
+            else:
+                self._failed.discard(number)
         if not trial.state.is_finished():
             self.running[trial.number] = trial
             return
         self.counts[trial.state.name] += 1
+        if trial.state == TrialState.COMPLETE:
+            self.completed.append(trial)
         if trial.state == TrialState.FAIL:
             ticket.failures[str(trial.user_attrs.get("failure", "exception"))] += 1
         else:
@@ -147,7 +159,7 @@ class Ledger:
 
     def to_retry(self) -> Iterable[int]:
         """Tickets that wait for another attempt."""
-        return (ticket for ticket in sorted(self.tickets) if self.is_to_retry(ticket))
+        return (ticket for ticket in sorted(self._failed) if self.is_to_retry(ticket))
 
     def num_tried(self) -> int:
         """Different configurations that have been begun."""
@@ -156,12 +168,7 @@ class Ledger:
 
     def num_failed(self) -> int:
         """Tickets that have failed for good."""
-        if not self.counts["FAIL"]:
-            return 0
-        return sum(
-            ticket.state == TrialState.FAIL and self.is_done(number)
-            for number, ticket in self.tickets.items()
-        )
+        return sum(map(self.is_done, self._failed))
 
     def num_done(self) -> int:
         """Tickets that need no further attempt."""

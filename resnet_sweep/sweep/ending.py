@@ -100,13 +100,13 @@ def _refuse_nothing(sweep: Sweep) -> None:
 
 def _tidy(sweep: Sweep, task: Task) -> None:
     """Lets go of what is large in trials that are not among the best."""
-    from resnet_sweep.sweep.runner import best_trials
+    from resnet_sweep.sweep.runner import ranking
 
     keep = sweep.options.keep_checkpoints
     if keep is None or len(sweep.options.directions) > 1:
         return
-    trials = best_trials(sweep.study, len(sweep.study.get_trials(deepcopy=False)))
-    for trial in trials[keep:]:
+    complete = sweep.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    for trial in ranking(sweep.study, complete)[keep:]:
         if "folder" in trial.user_attrs and "duplicate_of" not in trial.user_attrs:
             task.discard(sweep.folder.path / trial.user_attrs["folder"])
 

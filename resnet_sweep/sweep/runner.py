@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
 import os
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -112,6 +111,9 @@ class Runner:
         self.lookup = lookup_in(worker.master)
         self._pruned = False
         self._error: Exception | None = None
+        # The best trials of the first so many completed ones.
+        self._best: list[optuna.trial.FrozenTrial] = []
+        self._num_ranked = 0
 
     @cached_property
     def composer(self) -> Composer:
@@ -357,14 +359,19 @@ class Runner:
         keep = self.spec.keep_checkpoints
         if keep is None or self.spec.num_objectives > 1:
             return
-        ranked = best_trials(self.queue.study, keep + self.spec.budget.num_workers + 1)
+        self.queue.refresh()
+        completed = self.queue.ledger.completed
+        # Only what is new: to rank all trials after each would cost a long study more and more.
+        ranked = ranking(self.queue.study, [*self._best, *completed[self._num_ranked :]])
+        self._num_ranked, self._best = len(completed), ranked[:keep]
         for trial in ranked[keep:]:
             if "folder" in trial.user_attrs:
                 self.task.discard(self.folder.path / trial.user_attrs["folder"])
 
 
-def best_trials(study: optuna.Study, num: int) -> list[optuna.trial.FrozenTrial]:
-    """The best COMPLETE trials of a study with one objective, best first."""
+def ranking(
+    study: optuna.Study, trials: Iterable[optuna.trial.FrozenTrial]
+) -> list[optuna.trial.FrozenTrial]:
+    """COMPLETE trials of a study with one objective, best first."""
     sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return heapq.nsmallest(num, trials, key=lambda trial: (sign * trial.values[0], trial.number))
+    return sorted(trials, key=lambda trial: (sign * trial.values[0], trial.number))

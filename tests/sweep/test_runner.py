@@ -1,0 +1,44 @@
+"""What a worker does around its trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from in_process import NATIVE, App
+from omegaconf import DictConfig
+
+from resnet_sweep.sweep.task import FunctionTask
+
+
+class Keeper(FunctionTask):
+    """Writes down what has been discarded before each trial."""
+
+    seen: list[list[str]] = []
+
+    def __init__(self) -> None:
+        super().__init__(self.run)
+        self.discarded: list[str] = []
+        self.seen.clear()
+
+    def run(self, cfg: DictConfig) -> float:
+        self.seen.append(list(self.discarded))
+        return float(cfg.x)
+
+    def discard(self, folder: Path) -> None:
+        self.discarded.append(folder.name)
+
+
+def test_what_is_large_goes_as_soon_as_a_trial_is_not_among_the_best(tmp_path: Path) -> None:
+    values = [3, 1, 4, 0, 5, 2, 6]
+    settings = (
+        "hydra/launcher=basic",
+        f"hydra.sweep.dir={tmp_path / 'out'}",
+        "hydra.sweeper.storage=memory",
+        "hydra.sweeper.task=test_runner.Keeper",
+        "hydra.sweeper.keep_checkpoints=2",
+        f"x={','.join(map(str, values))}",
+    )
+    App(tmp_path).sweep(*NATIVE, *settings, whitelist=("test_runner.*",))
+    for i, discarded in enumerate(Keeper.seen):
+        best = sorted(range(i), key=lambda number: values[number])[:2]
+        assert sorted(discarded) == [str(number) for number in range(i) if number not in best]
