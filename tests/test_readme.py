@@ -50,7 +50,7 @@ def test_every_choice_is_in_the_readme():
 def test_every_command_works(command: Command, tmp_path: Path, line: str):
     (tmp_path / "my_networks.py").write_text(NETWORK)
     _, _, module, *arguments = shlex.split(line)
-    if "hydra/sweeper=optuna" in arguments:
+    if "hydra.sweeper.n_trials=20" in arguments:
         arguments.append("hydra.sweeper.n_trials=2")
     if module == "resnet_sweep":
         arguments += FEW
