@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from in_process import NATIVE, App
 from omegaconf import DictConfig
@@ -13,7 +14,7 @@ from resnet_sweep.sweep.task import FunctionTask
 class Keeper(FunctionTask):
     """Writes down what has been discarded before each trial."""
 
-    seen: list[list[str]] = []
+    seen: ClassVar[list[list[str]]] = []
 
     def __init__(self) -> None:
         super().__init__(self.run)
