@@ -27,6 +27,7 @@ class Record:
         begin_s: On a clock that all processes of a machine share.
         end_s: On the same clock.
         sampler_s: Seconds that the process has spent in its sampler until then.
+        cpu_s: Processor seconds of the process until then.
     """
 
     slot: int
@@ -34,11 +35,28 @@ class Record:
     begin_s: float
     end_s: float
     sampler_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a trial costs, in ms; medians.
+
+    Attributes:
+        own_ms: From its beginning to that of the next, without the sampler.
+        cpu_ms: The processor's part of it, which other programs of the machine do not slow.
+        sampler_ms: The sampler's time.
+    """
+
+    own_ms: float
+    cpu_ms: float
+    sampler_ms: float
 
 
 def note(number: int, begin_s: float, sampler_s: float = 0.0) -> None:
     """Writes down a trial that ends now, in one write, which others cannot mix with."""
-    record = Record(os.getpid(), number, begin_s, time.monotonic(), sampler_s)
+    cpu_s = time.process_time()
+    record = Record(os.getpid(), number, begin_s, time.monotonic(), sampler_s, cpu_s)
     line = json.dumps(asdict(record)) + "\n"
     with open(os.environ[LOG_VARIABLE], "a", buffering=len(line) + 1) as stream:
         stream.write(line)
@@ -77,8 +95,8 @@ def overhead_ms(records: Sequence[Record], num_slots: int) -> float:
     return 1000 * (steady[-1] - steady[0]) / (len(steady) - 1)
 
 
-def cost_at(records: Sequence[Record], index: int, width: int) -> tuple[float, float]:
-    """Median milliseconds of a trial without its sampler, and of the sampler, around one trial.
+def cost_at(records: Sequence[Record], index: int, width: int) -> Cost:
+    """What the trials around one cost.
 
     Args:
         records: Of one slot, in the order of their beginning.
@@ -90,8 +108,12 @@ def cost_at(records: Sequence[Record], index: int, width: int) -> tuple[float, f
     pairs = [(records[i - 1], records[i]) for i in range(first, last + 1)]
     sampler = [1000 * (b.sampler_s - a.sampler_s) for a, b in pairs]
     total = [1000 * (b.begin_s - a.begin_s) for a, b in pairs]
-    own = [whole - part for whole, part in zip(total, sampler, strict=True)]
-    return median(own), median(sampler)
+    cpu = [1000 * (b.cpu_s - a.cpu_s) for a, b in pairs]
+    return Cost(
+        median(whole - part for whole, part in zip(total, sampler, strict=True)),
+        median(whole - part for whole, part in zip(cpu, sampler, strict=True)),
+        median(sampler),
+    )
 
 
 def busy_share(records: Sequence[Record], num_slots: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from benchmarks import sweep_overhead, sweep_utilisation
 from benchmarks.records import (
     LOG_VARIABLE,
+    Cost,
     Record,
     busy_share,
     cost_at,
@@ -41,12 +43,12 @@ def test_overhead_counts_from_when_all_have_begun_and_are_warm() -> None:
 
 
 def test_a_trial_costs_what_its_sampler_does_not() -> None:
-    records = [Record(1, i, i * 0.01, i * 0.01, i * 0.004) for i in range(300)]
-    records += [
-        Record(1, i, 3 + j * 0.03, 4, 1.2 + j * 0.01) for j, i in enumerate(range(300, 400))
-    ]
-    assert cost_at(records, 100, 50) == pytest.approx((6, 4))
-    assert cost_at(records, 399, 50) == pytest.approx((20, 10))
+    records = [Record(1, i, i * 0.01, i * 0.01, i * 0.004, i * 0.009) for i in range(300)]
+    for i in range(100):
+        begin = 3 + i * 0.03
+        records.append(Record(1, 300 + i, begin, begin, 1.2 + i * 0.01, 2.7 + i * 0.02))
+    assert astuple(cost_at(records, 100, 50)) == pytest.approx((6, 5, 4))
+    assert astuple(cost_at(records, 399, 50)) == pytest.approx((20, 10, 10))
 
 
 def test_slots_are_busy_from_the_last_first_trial_to_the_last_taken() -> None:
@@ -84,9 +86,9 @@ def test_ratios_are_taken_round_by_round() -> None:
     by_name = {name: values for name, _, values in ratios(found)}
     assert by_name["ours, basic, memory / stock, basic, memory"] == [10 / 60, 1]
     assert "20.0 (10.0 - 30.0)" in overhead_table(found)
-    growth = Growth("ours, basic, memory", "tpe", 5000, 20, 28, 2, 50)
-    assert growth.ratio == 1.4
-    assert "   1.40 " in growth_table([growth])
+    growth = Growth("ours, basic, memory", "tpe", 5000, Cost(20, 10, 2), Cost(28, 11, 50))
+    assert (growth.ratio, growth.cpu_ratio) == (1.4, 1.1)
+    assert " 20.0 28.0   1.40     10.0 11.0   1.10        2.0 50.0" in growth_table([growth])
 
 
 def test_ways_that_fail_say_why(tmp_path: Path) -> None:
