@@ -185,7 +185,8 @@ class Snapshot:
         if attrs.get("used_up"):
             # The space has no configuration left for what was still to be drawn.
             plan = {**plan, "n_trials": None}
-        tickets = _tickets(trials, plan, attrs.get("retry", _RETRY), lives)
+        rule = _RetryRule(attrs.get("retry", _RETRY), frozenset(attrs.get("burnt", ())))
+        tickets = _tickets(trials, plan, rule, lives)
         counts = Counter(dict.fromkeys(STATES, 0))
         counts.update(ticket.state for ticket in tickets)
         running = [ticket for ticket in tickets if ticket.state == RUNNING]
@@ -205,6 +206,27 @@ class Snapshot:
             taken_at=now,
             left_s=left_s(tickets, running, num_workers, now),
         )
+
+
+@dataclass(frozen=True)
+class _RetryRule:
+    """Which failed trials are tried again.
+
+    Attributes:
+        counts: How often, by kind of failure.
+        burnt: Numbers of trials that failed on a slot which was closed for it.
+    """
+
+    counts: Mapping[str, int]
+    burnt: frozenset[int]
+
+    def covers(self, begun: Sequence[FrozenTrial], reason: str) -> bool:
+        """Whether a ticket whose attempts these are gets another one."""
+        kind = reason.partition(":")[0]
+        if kind == "interrupted" or begun[-1].number in self.burnt:
+            return True
+        earlier = [trial.user_attrs.get("failure", "exception") for trial in begun[:-1]]
+        return 1 + earlier.count(kind) <= self.counts.get(kind, 0)
 
 
 class _Lives:
@@ -235,7 +257,7 @@ class _Lives:
 def _tickets(
     trials: Sequence[FrozenTrial],
     plan: Mapping[str, Any],
-    retry: Mapping[str, int],
+    retry: _RetryRule,
     lives: _Lives,
 ) -> tuple[Ticket, ...]:
     planned = plan.get("tickets") or []
@@ -275,7 +297,7 @@ def _ticket(
     ticket: int,
     attempts: list[FrozenTrial],
     planned: Mapping[str, Any],
-    retry: Mapping[str, int],
+    retry: _RetryRule,
     lives: _Lives,
 ) -> Ticket:
     if not attempts:
@@ -289,14 +311,6 @@ def _ticket(
     reason = reason_of(last)
     if state == RUNNING and not lives.is_alive(last):
         state, reason = FAIL, "lost: its worker is gone"
-    if state == FAIL and _is_to_retry(begun, reason, retry):
+    if state == FAIL and retry.covers(begun, reason):
         state = WAITING
     return Ticket(ticket, state, values, tuple(attempts), last, reason)
-
-
-def _is_to_retry(begun: list[FrozenTrial], reason: str, retry: Mapping[str, int]) -> bool:
-    kind = reason.partition(":")[0]
-    if kind == "interrupted":
-        return True
-    earlier = [trial.user_attrs.get("failure", "exception") for trial in begun[:-1]]
-    return 1 + earlier.count(kind) <= retry.get(kind, 0)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
+from optuna.storages import InMemoryStorage
 
 from resnet_sweep.study.queue import Budget, Queue
 from resnet_sweep.study.storage import claim_lock
@@ -118,7 +119,8 @@ def _watched(sweep: Sweep) -> Iterator[None]:
     from resnet_sweep.sweep.view import View
 
     here = launches_here(sweep.master)
-    if here and sweep.options.storage is not None and "memory" in sweep.options.storage:
+    if isinstance(sweep.study._storage, InMemoryStorage):
+        # Nobody else can open it, and its only worker is this process.
         yield
         return
     # Trials that run in this process print their own lines.

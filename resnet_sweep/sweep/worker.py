@@ -107,7 +107,6 @@ class Worker:
         # Found here: in another process __main__ is another module.
         self.make_task = task_factory(spec.task, function)
         self.hook = find_hook(spec.custom_search_space)
-        self.study: Any = None
 
     def __call__(self, cfg: DictConfig) -> int:
         """Works until nothing is left; the launcher's job.

@@ -106,6 +106,13 @@ def test_lost_workers_are_retried_as_often_as_the_study_says(tmp_path):
     assert snapshot.tickets[0].reason.startswith("lost")
 
 
+def test_what_a_closed_slot_has_spoilt_waits_for_another(tmp_path):
+    made = StudyOnDisk(tmp_path, [{}, {}], attrs={"burnt": [0]})
+    made.add(0, {}, "FAIL", failure="exception", error="x")
+    made.add(1, {}, "FAIL", failure="exception", error="x")
+    assert states(read_study(tmp_path)) == ["WAITING", "FAIL"]
+
+
 def test_what_is_never_retried_has_failed(tmp_path):
     made = StudyOnDisk(tmp_path, [{}], attrs={"retry": {}})
     made.add(0, {}, "FAIL", failure="lost", error="x")

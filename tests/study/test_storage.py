@@ -136,14 +136,6 @@ def test_eight_workers_share_a_budget_exactly(any_url: str | None, folder: Study
     _assert_exact_budget(any_url, folder, 60)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("attempt", range(3))
-def test_eight_workers_share_a_large_budget_exactly(
-    any_url: str | None, folder: StudyFolder, attempt: int
-) -> None:
-    _assert_exact_budget(any_url, folder, 300)
-
-
 def test_eight_processes_make_the_same_storage_at_once(
     persistent: str | None, folder: StudyFolder
 ) -> None:
