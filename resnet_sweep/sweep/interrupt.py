@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-import threading
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from resnet_sweep.signals import StopHandlers
 
 
 class Interrupted(KeyboardInterrupt):
@@ -27,11 +25,8 @@ class Interrupted(KeyboardInterrupt):
         return type(self), (self.signum,)
 
 
-class CountedSignals:
+class CountedSignals(StopHandlers):
     """While entered, SIGINT and SIGTERM are only counted; whoever waits looks at the count.
-
-    Outside the main thread, where Python cannot handle signals, it does nothing. A signal
-    that the process was started to ignore, as a shell's background job is, stays ignored.
 
     Attributes:
         count: How many have come.
@@ -39,26 +34,9 @@ class CountedSignals:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.count = 0
         self.signum: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> CountedSignals:
-        if threading.current_thread() is threading.main_thread():
-            for signum in STOP_SIGNALS:
-                if signal.getsignal(signum) is not signal.SIG_IGN:
-                    self._previous[signum] = signal.signal(signum, self._note)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-        self._previous.clear()
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.count += 1

@@ -9,12 +9,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
 
+from resnet_sweep.signals import StopHandlers
 from resnet_sweep.sweep.interrupt import Interrupted
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Code that does not let other threads run is ended so long after it should have given up.
 KILL_AFTER_S = 5.0
 
@@ -30,37 +29,18 @@ class TrialTimeoutError(TimeoutError):
         return type(self), (self.timeout_s,)
 
 
-class StopFlag:
+class StopFlag(StopHandlers):
     """While entered, the first SIGINT or SIGTERM is noted and the second one kills.
 
     Inside ``in_task`` the first is raised at once, as Python does with Ctrl-C; a task that
-    wants to finish its step first handles the signals itself. Outside the main thread, where
-    Python cannot handle signals, it does nothing. A signal that the process was started to
-    ignore, as a shell's background job is, stays ignored.
+    wants to finish its step first handles the signals itself.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._signum: int | None = None
-        self._previous: dict[int, Any] = {}
         self._raises = False
         self._late: BaseException | None = None
-
-    def __enter__(self) -> StopFlag:
-        if threading.current_thread() is threading.main_thread():
-            for signum in _SIGNALS:
-                if signal.getsignal(signum) is not signal.SIG_IGN:
-                    self._previous[signum] = signal.signal(signum, self._note)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-        self._previous.clear()
 
     @property
     def is_set(self) -> bool:

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import signal
-import threading
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
 
+from resnet_sweep.signals import STOP_SIGNALS, StopHandlers
 from resnet_sweep.training.failures import Stopped
 
 
-class StopSignals:
-    """While entered, the first SIGINT or SIGTERM is noted and the second one kills.
-
-    Outside the main thread, where Python cannot handle signals, it does nothing.
-    """
+class StopSignals(StopHandlers):
+    """While entered, the first SIGINT or SIGTERM is noted and the second one kills."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._signum: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._previous[signum] = signal.signal(signum, self._note)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-        self._previous.clear()
 
     def raise_if_stopped(self) -> None:
         """Raises Stopped when a signal has come."""
@@ -57,5 +37,5 @@ class StopSignals:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._signum = signum
-        for other in (signal.SIGINT, signal.SIGTERM):
+        for other in STOP_SIGNALS:
             signal.signal(other, signal.SIG_DFL)

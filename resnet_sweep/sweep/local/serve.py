@@ -15,7 +15,8 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from omegaconf import open_dict
 
-from resnet_sweep.sweep.interrupt import STOP_SIGNALS, Interrupted
+from resnet_sweep.signals import STOP_SIGNALS
+from resnet_sweep.sweep.interrupt import Interrupted
 from resnet_sweep.sweep.local.payload import Work
 
 
