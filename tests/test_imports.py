@@ -33,6 +33,17 @@ def test_help_config_and_refusals_load_nothing_heavy(arguments, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_plugins_load_nothing_heavy_into_applications_that_do_not_use_them():
+    script = (
+        "import sys, resnet_sweep.sweep.sweeper, resnet_sweep.sweep.launcher\n"
+        f"print([name for name in {HEAVY!r} + ('sqlalchemy', 'pynvml') if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
 def imports_of(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -54,13 +65,18 @@ def room_imports(room: str) -> set[str]:
         ("models", ["optuna", "pandas", "resnet_sweep.data", "resnet_sweep.training"]),
         ("data", ["hydra", "omegaconf", "optuna", "resnet_sweep.models", "resnet_sweep.training"]),
         ("training", ["hydra", "omegaconf", "optuna", "resnet_sweep.report"]),
+        (
+            "sweep",
+            ["torch", "resnet_sweep.training", "resnet_sweep.models", "resnet_sweep.data"],
+        ),
+        ("study", ["torch", "hydra", "resnet_sweep.sweep", "resnet_sweep.report"]),
         ("report", ["torch", "resnet_sweep.training", "resnet_sweep.models", "resnet_sweep.data"]),
     ],
 )
 def test_rooms_import_downward_only(room, forbidden):
     above = {
         f"resnet_sweep.{name}"
-        for name in ("app", "config", "hooks", "outcome", "__main__", "summary")
+        for name in ("app", "run", "config", "hooks", "outcome", "__main__", "summary", "status")
     }
     for name in room_imports(room):
         assert name not in above
