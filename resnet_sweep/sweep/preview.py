@@ -101,7 +101,11 @@ def _probe(engine: Engine, plan: Plan) -> tuple[float, bool]:
 
         def call(cfg: DictConfig) -> Any:
             with running(probe):
-                return engine.task(cfg)
+                try:
+                    return engine.task(cfg)
+                except _EnoughError:
+                    # To Hydra a failed job, which it would report; here it is what was wanted.
+                    return None
 
         returned = run_job(
             hydra_context=engine.context,
@@ -111,12 +115,12 @@ def _probe(engine: Engine, plan: Plan) -> tuple[float, bool]:
             job_subdir_key="hydra.sweep.subdir",
         )
     seconds = time.monotonic() - probe.started
-    try:
-        _ = returned.return_value
-    except _EnoughError:
-        first, second = probe.times
-        num_reports = engine.task.num_reports(config)
-        if num_reports is None:
-            return seconds, True
-        return first + (num_reports - 1) * (second - first), False
-    return seconds, False
+    # Raises what else went wrong.
+    _ = returned.return_value
+    if len(probe.times) < 2:
+        return seconds, False
+    first, second = probe.times
+    num_reports = engine.task.num_reports(config)
+    if num_reports is None:
+        return seconds, True
+    return first + (num_reports - 1) * (second - first), False

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
 from in_process import NATIVE, App
 from omegaconf import DictConfig
 
+from resnet_sweep.sweep import current_trial
 from resnet_sweep.sweep.task import FunctionTask
 
 
@@ -43,3 +45,20 @@ def test_what_is_large_goes_as_soon_as_a_trial_is_not_among_the_best(tmp_path: P
     for i, discarded in enumerate(Keeper.seen):
         best = sorted(range(i), key=lambda number: values[number])[:2]
         assert sorted(discarded) == [str(number) for number in range(i) if number not in best]
+
+
+def test_a_probe_that_has_seen_enough_is_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps: list[int] = []
+
+    def reports(cfg: DictConfig) -> None:
+        for step in range(5):
+            steps.append(step)
+            current_trial().report(0.0, step)
+
+    App(tmp_path, reports).sweep(*NATIVE, "hydra.sweeper.plan=probe", "x=1,2")
+    said = capsys.readouterr()
+    assert steps == [0, 1]
+    assert "one run takes at least" in said.out
+    assert "Error" not in said.err
