@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.study.folder import StudyFolder
@@ -37,9 +37,11 @@ class Place:
         Args:
             unused: Nothing was begun: a folder that was made for it goes as well.
         """
+        if unused and self.is_new:
+            # While it is held: afterwards it may be somebody else's.
+            self.folder.sweep_lock.unlink(missing_ok=True)
         self.lock.release()
         if unused and self.is_new:
-            self.folder.sweep_lock.unlink(missing_ok=True)
             # Folders above may have been made for it, too; what is not empty stays.
             with suppress(OSError):
                 self.folder.path.rmdir()
@@ -72,7 +74,7 @@ def find_place(
     if "${now" not in raw or options.is_drop_in:
         return _given(base / str(config.hydra.sweep.dir), options)
     # Hydra's pattern would name a folder for each second; a study has one for all its sweeps.
-    root = base / raw.partition("${")[0].rpartition("/")[0]
+    root = base / _above_now(config, raw)
     if options.study_name is not None:
         return _given(root / options.study_name, options)
     if options.resume == "auto":
@@ -83,6 +85,18 @@ def find_place(
                     return place
                 place.leave()
     return _make(root, f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{digest}")
+
+
+def _above_now(config: DictConfig, raw: str) -> str:
+    """The folders of Hydra's pattern before the first that has the time in its name."""
+    above = raw.partition("${now")[0]
+    cuts = [i for i, letter in enumerate(above) if letter == "/"]
+    # A slash inside ${...} parts no folders.
+    whole = [i for i in cuts if above.count("{", 0, i) == above.count("}", 0, i)]
+    copy = config.copy()
+    with read_write(copy.hydra):
+        copy.hydra.sweep.dir = above[: whole[-1] + 1] if whole else ""
+    return str(copy.hydra.sweep.dir)
 
 
 def _try(path: Path) -> Place | None:

@@ -340,6 +340,25 @@ def test_more_trials_extend_a_study(app: App) -> None:
     assert points(app, "x") == before + after
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pattern", "above"),
+    [
+        ("${oc.env:SWEEPS}/mine/${now:%Y}", "elsewhere/mine"),
+        ("there/${hydra.job.name}/at-${now:%Y}/${now:%d}", "there/app"),
+        ("${oc.env:NOWHERE,'c/d'}/${now:%Y}", "c/d"),
+        ("${now:%Y}", "."),
+    ],
+)
+def test_a_study_lies_where_the_folders_of_the_time_would(
+    app: App, monkeypatch: pytest.MonkeyPatch, pattern: str, above: str
+) -> None:
+    monkeypatch.setenv("SWEEPS", str(app.folder / "elsewhere"))
+    app.sweep(*NATIVE, f"hydra.sweep.dir={pattern}", "x=1,2")
+    (found,) = (app.folder / above).glob("*-*-*_*-*-*-*")
+    assert (found / "results.csv").is_file()
+
+
 def test_another_sweep_of_a_study_is_refused_with_all_differences(
     app: App, capsys: pytest.CaptureFixture[str]
 ) -> None:
