@@ -74,12 +74,20 @@ def study_identity(
         free_keys: Keys of the task that cannot change a result.
     """
     explicit = [dict(values) for values in plan.planned] if options.trials else []
+    # What hydra.sweeper.params sets once for all trials is in no configuration but theirs.
+    typed = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    fixed = dict(
+        line.partition("=")[::2]
+        for line in plan.space.fixed
+        if line not in typed and not _is_free(line, free_keys)
+    )
     return {
         "space": plan.space.to_json(),
         "explicit": explicit,
         "directions": options.directions,
         "repeats": options.repeats,
-        "config": dict(_settings(config, free_keys)),
+        "config": {**dict(_settings(config, free_keys)), **fixed},
     }
 
 

@@ -95,6 +95,15 @@ def test_all_differences_are_named() -> None:
     assert {fault.key for fault in differences(old, trials)} >= {"hydra.sweeper.trials", "data.num"}
 
 
+@pytest.mark.usefixtures("conf")
+def test_what_params_set_once_for_all_is_part_of_a_study() -> None:
+    old = identity("lr=0.1,0.2", params={"data.num": 3, "device": "cpu"})
+    new = identity("lr=0.1,0.2", params={"data.num": "4", "device": "cuda"})
+    (fault,) = differences(json.loads(json.dumps(old)), new)
+    assert "data.num=4: the study has data.num=3" in str(fault)
+    assert differences(new, identity("lr=0.1,0.2", params={"data.num": 4})) == []
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"), max_size=20))
 def test_any_folder_can_be_an_override(text: str) -> None:
