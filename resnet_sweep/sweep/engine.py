@@ -175,7 +175,7 @@ class Engine:
         folder = place.folder
         loader = self.context.config_loader
         changed = [] if place.is_new else changed_sources(loader, folder)
-        freeze(loader, folder)
+        freeze(loader, folder, is_new=place.is_new)
         frozen = frozen_loader(loader, folder)
         options = self._concrete(place)
         master = self._master(frozen, folder)

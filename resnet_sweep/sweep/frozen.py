@@ -18,8 +18,16 @@ _PROVIDERS = ("main", "command-line")
 _SUFFIXES = (".yaml", ".yml")
 
 
-def freeze(loader: ConfigLoader, folder: StudyFolder) -> None:
-    """Copies all config files of the application into the study; whole or not at all."""
+def freeze(loader: ConfigLoader, folder: StudyFolder, *, is_new: bool) -> None:
+    """Copies all config files of the application into the study; whole or not at all.
+
+    Args:
+        loader: Of the application.
+        folder: The study's.
+        is_new: The study begins now; copies of a start that came to nothing are not its own.
+    """
+    if is_new:
+        thaw(folder)
     if folder.conf.exists():
         return
     temporary = folder.path / ".conf.tmp"
@@ -31,6 +39,19 @@ def freeze(loader: ConfigLoader, folder: StudyFolder) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
     temporary.rename(folder.conf)
+
+
+def thaw(folder: StudyFolder) -> None:
+    """Removes the copies."""
+    if not holds_other_conf(folder):
+        shutil.rmtree(folder.conf, ignore_errors=True)
+
+
+def holds_other_conf(folder: StudyFolder) -> bool:
+    """Whether what has the name of the copies is something else, an application's own config."""
+    if not folder.conf.is_dir():
+        return folder.conf.exists()
+    return not all(path.name.isdigit() and path.is_dir() for path in folder.conf.iterdir())
 
 
 def frozen_loader(loader: ConfigLoader, folder: StudyFolder) -> ConfigLoader:

@@ -14,6 +14,7 @@ from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import FileLock
 from resnet_sweep.sweep.config import Options
+from resnet_sweep.sweep.frozen import holds_other_conf, thaw
 
 _KEY = "hydra.sweep.dir"
 
@@ -39,6 +40,7 @@ class Place:
         """
         if unused and self.is_new:
             # While it is held: afterwards it may be somebody else's.
+            thaw(self.folder)
             self.folder.sweep_lock.unlink(missing_ok=True)
         self.lock.release()
         if unused and self.is_new:
@@ -109,10 +111,15 @@ def _try(path: Path) -> Place | None:
 
 def _given(path: Path, options: Options) -> Place:
     folder = StudyFolder(path)
-    has_study = folder.multirun_yaml.exists() and folder.session.exists()
+    has_study = _holds_study(folder)
     key = _KEY if options.study_name is None else "hydra.sweeper.study_name"
     if not has_study and (folder.multirun_yaml.exists() or folder.results_csv.exists()):
         rule = "holds a sweep of another sweeper already"
+        raise ConfigError([Fault(key, path, rule, fix="choose another folder")])
+    if not has_study and holds_other_conf(folder):
+        rule = (
+            f"holds a {folder.conf.name} of its own, where a study keeps the copies of its config"
+        )
         raise ConfigError([Fault(key, path, rule, fix="choose another folder")])
     if has_study and options.resume == "never":
         rule = "holds a study already, and hydra.sweeper.resume=never starts a new one"
@@ -123,7 +130,12 @@ def _given(path: Path, options: Options) -> Place:
         rule = "another sweep is working on it"
         fix = "wait until it ends, or choose another name"
         raise ConfigError([Fault(key, path, rule, fix=fix)])
-    return Place(folder, lock, is_new=not has_study)
+    # Asked again: another sweep may have begun it and ended since.
+    return Place(folder, lock, is_new=not _holds_study(folder))
+
+
+def _holds_study(folder: StudyFolder) -> bool:
+    return folder.multirun_yaml.exists() and folder.session.exists()
 
 
 def _make(root: Path, stem: str) -> Place:

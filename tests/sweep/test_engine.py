@@ -387,6 +387,23 @@ def test_a_study_keeps_the_config_files_of_its_start(
     assert points(app, "x", "z") == [(2, 1), (3, 1)]
 
 
+@pytest.mark.slow
+def test_a_start_that_is_refused_leaves_no_config_behind(
+    app: App, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = ("hydra.sweeper.storage=sqlite:///s.db", "hydra.sweeper.study_name=s", "x=1,2")
+    assert sweep(app, *named) == 0
+    app.seen.clear()
+    elsewhere = "hydra.sweep.dir=elsewhere"
+    assert "lives in" in refused(app, capsys, *named, elsewhere)
+    # As a start leaves it that was killed.
+    (app.folder / "elsewhere" / "conf" / "1").mkdir(parents=True)
+    assert sweep(app, elsewhere, "x=1,2", "y=3") == 0
+    assert points(app, "y") == [(3,), (3,)]
+    app.seen.clear()
+    assert "holds a conf of its own" in refused(app, capsys, "x=1,2", "hydra.sweep.dir=.")
+
+
 def test_everything_that_is_wrong_is_told_at_once(
     app: App, capsys: pytest.CaptureFixture[str]
 ) -> None:
