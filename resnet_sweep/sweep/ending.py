@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from resnet_sweep.files import replacing
 from resnet_sweep.study.queue import Queue
+from resnet_sweep.study.tickets import INTERRUPTED
 
 if TYPE_CHECKING:
     from resnet_sweep.sweep.engine import Sweep
@@ -44,20 +45,22 @@ def finish(sweep: Sweep, queue: Queue, task: Task, error: BaseException | None) 
     _tidy(sweep, task)
     _write_best(sweep)
     _write_table(sweep)
-    if queue.num_open():
+    num_left, has_failed = queue.num_open(), queue.has_failed_too_often()
+    if num_left and not has_failed:
         from resnet_sweep.sweep.engine import typed_again
 
-        print(f"{queue.num_open()} trials are left; to go on: {typed_again()}", file=sys.stderr)
+        print(f"{num_left} trials are left; to go on: {typed_again()}", file=sys.stderr)
     if error is not None:
         _end_with(error, sweep.options.is_drop_in)
-    if queue.has_failed_too_often():
+    if has_failed:
         _fail(sweep, queue)
     if sweep.options.is_drop_in:
-        _refuse_nothing(sweep)
-    else:
-        code = _exit_code(sweep)
-        if code:
-            raise SystemExit(code)
+        _refuse_nothing(sweep, num_left)
+        return
+    # Trials that no worker has taken have not ended.
+    code = _exit_code(sweep) or (SOME_FAILED if num_left else 0)
+    if code:
+        raise SystemExit(code)
 
 
 def _end_with(error: BaseException, is_drop_in: bool) -> None:
@@ -77,22 +80,25 @@ def _exit_code(sweep: Sweep) -> int:
 
 
 def _fail(sweep: Sweep, queue: Queue) -> None:
-    counts = queue.ledger.counts
-    failed = [t for t in sweep.study.get_trials(deepcopy=False) if t.state == TrialState.FAIL]
-    last = failed[-1].user_attrs
+    failed = sweep.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    last = [t.user_attrs for t in failed if t.user_attrs.get("failure") != INTERRUPTED][-1]
     text = (
-        f"{counts['FAIL']} of {sum(counts.values())} trials failed, more than "
+        f"{queue.ledger.num_failed()} of {sweep.plan.num_tickets} trials failed, more than "
         f"hydra.sweeper.max_failure_rate={sweep.options.max_failure_rate:g} allows; "
         f"the last: {last.get('error')}"
     )
     if not sweep.options.is_drop_in:
         log.error("%s", text)
+        if num_left := queue.num_open():
+            log.error("%d trials are left; to go on, type a larger rate", num_left)
         raise SystemExit(_exit_code(sweep) or SOME_FAILED)
     raise SweepFailedError(f"{text}\n{last.get('traceback', '')}")
 
 
-def _refuse_nothing(sweep: Sweep) -> None:
+def _refuse_nothing(sweep: Sweep, num_left: int) -> None:
     """With one objective hydra-optuna-sweeper fails when there is no best trial."""
+    if num_left:
+        raise SweepFailedError(f"workers have left {num_left} trials")
     complete = sweep.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(sweep.options.directions) == 1 and not complete:
         raise SweepFailedError("no trial has completed")

@@ -268,10 +268,28 @@ def test_nothing_completed_is_4(make: Callable[..., App]) -> None:
 
 
 @pytest.mark.slow
-def test_a_failure_rate_stops_the_sweep(make: Callable[..., App]) -> None:
+def test_a_failure_rate_stops_the_sweep(
+    make: Callable[..., App], capsys: pytest.CaptureFixture[str]
+) -> None:
     app = make(lambda cfg: None)
-    assert sweep(app, "x=range(0,8)", "hydra.sweeper.max_failure_rate=0.25") == 4
-    assert len(app.seen) == 3
+    lines = ("hydra.sweeper.max_failure_rate=0.25", "hydra.sweeper.retry.bad_value=1")
+    assert sweep(app, "x=range(0,8)", *lines) == 4
+    assert len(app.seen) == 6
+    # Attempts are not trials, and the same command would stop at once.
+    said = "".join(capsys.readouterr())
+    assert "3 of 8 trials failed, more than" in said
+    assert "5 trials are left; to go on, type a larger rate" in said
+    assert "to go on: " not in said
+
+
+@pytest.mark.slow
+def test_trials_that_no_worker_takes_have_not_ended(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "x=interval(0,1)"
+    assert sweep(app, line, "hydra.sweeper.n_trials=1") == 0
+    monkeypatch.setattr("resnet_sweep.sweep.running._launch", lambda sweep, spec, count: None)
+    assert sweep(app, line, "hydra.sweeper.n_trials=2") == 3
 
 
 @pytest.mark.slow
