@@ -112,9 +112,7 @@ def _check_exists(files: StudyFolder, url: str | None) -> None:
     """Optuna would make the file that is missing, and a reader must not."""
     path: Path | None = files.journal
     if url is not None:
-        found = re.fullmatch(
-            r"(?:sqlite(?:\+\w+)?|journal):///((?!file:|:memory:)[^?]+)(?:\?.*)?", url
-        )
+        found = _FILE_URL.fullmatch(url)
         path = Path(found[1]) if found is not None else None
     if path is not None and not path.is_file():
         raise _no_study(files.path, f"{path} is missing")

@@ -113,7 +113,7 @@ def _tidy(sweep: Sweep, task: Task) -> None:
         return
     complete = sweep.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     for trial in ranking(sweep.study, complete)[keep:]:
-        if "folder" in trial.user_attrs and "duplicate_of" not in trial.user_attrs:
+        if "folder" in trial.user_attrs:
             task.discard(sweep.folder.path / trial.user_attrs["folder"])
 
 

@@ -337,6 +337,7 @@ def home_of(options: Options) -> Path | None:
 def is_unfinished(folder: StudyFolder, plan: Plan) -> bool:
     """Whether a study has fewer ended tickets than a plan wants, or its tables are missing."""
     from resnet_sweep.study.reading import open_study
+    from resnet_sweep.study.storage import close_storage
     from resnet_sweep.study.tickets import BURNT, Ledger
 
     try:
@@ -344,10 +345,12 @@ def is_unfinished(folder: StudyFolder, plan: Plan) -> bool:
     except ConfigError as error:
         log.debug("%s", error)
         return False
-    ledger = Ledger(study.user_attrs.get("retry", {}))
-    ledger.burnt = frozenset(study.user_attrs.get(BURNT, ()))
-    ledger.update(study.get_trials(deepcopy=False))
-    if ledger.num_done() < plan.num_tickets and "used_up" not in study.user_attrs:
+    attrs, trials = study.user_attrs, study.get_trials(deepcopy=False)
+    close_storage(study._storage)
+    ledger = Ledger(attrs.get("retry", {}))
+    ledger.burnt = frozenset(attrs.get(BURNT, ()))
+    ledger.update(trials)
+    if ledger.num_done() < plan.num_tickets and "used_up" not in attrs:
         return True
     # The newest sweep was killed between its last trial and its end.
     try:

@@ -82,9 +82,9 @@ def _shown(one: Dimension) -> str:
 
 
 def _num_done(place: Place) -> int:
-    from resnet_sweep.study.reading import Snapshot, open_study
+    from resnet_sweep.study.reading import read_study
 
-    return Snapshot.take(open_study(place.folder.path), place.folder).num_done
+    return read_study(place.folder.path).num_done
 
 
 def _probe(engine: Engine, plan: Plan) -> tuple[float, bool]:

@@ -372,6 +372,8 @@ class Runner:
 def ranking(
     study: optuna.Study, trials: Iterable[optuna.trial.FrozenTrial]
 ) -> list[optuna.trial.FrozenTrial]:
-    """COMPLETE trials of a study with one objective, best first."""
+    """COMPLETE trials of a study with one objective, best first; each configuration once."""
     sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-    return sorted(trials, key=lambda trial: (sign * trial.values[0], trial.number))
+    # A reused value has nothing of its own to keep, and must not take the place of one that has.
+    ran = [trial for trial in trials if "duplicate_of" not in trial.user_attrs]
+    return sorted(ran, key=lambda trial: (sign * trial.values[0], trial.number))

@@ -47,6 +47,19 @@ def test_what_is_large_goes_as_soon_as_a_trial_is_not_among_the_best(tmp_path: P
         assert sorted(discarded) == [str(number) for number in range(i) if number not in best]
 
 
+def test_a_value_that_is_reused_takes_no_place_among_the_best(tmp_path: Path) -> None:
+    settings = (
+        "hydra/launcher=basic",
+        f"hydra.sweep.dir={tmp_path / 'out'}",
+        "hydra.sweeper.task=test_runner.Keeper",
+        "hydra.sweeper.keep_checkpoints=2",
+        "hydra.sweeper.trials=[{x:0},{x:0},{x:1},{x:2},{x:3}]",
+    )
+    App(tmp_path).sweep(*NATIVE, *settings, whitelist=("test_runner.*",))
+    # Of 0, 1, 2 and 3: the first two are kept.
+    assert Keeper.seen == [[], [], [], ["3"]]
+
+
 def test_a_probe_that_has_seen_enough_is_no_failure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
