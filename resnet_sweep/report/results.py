@@ -168,18 +168,30 @@ def _facts(ticket: Ticket, folder: Path) -> dict[str, Any]:
     if ticket.last is None:
         return {}
     attrs = ticket.last.user_attrs
-    facts: dict[str, Any] = {}
-    if "folder" in attrs:
-        facts |= _facts_on_disk(folder / attrs["folder"], len(attrs.get("repeat_values", [])))
-    facts |= {key: value for key, value in attrs.items() if key not in _OF_THE_ENGINE}
+    facts = {key: value for key, value in attrs.items() if key not in _OF_THE_ENGINE}
+    num_repeats = len(attrs.get("repeat_values", []))
+    if num_repeats:
+        # What the task has told is of its last run only.
+        facts |= _means_on_disk(_folders(ticket, folder), num_repeats)
+    elif "folder" in attrs:
+        path = folder / attrs["folder"]
+        # Of several runs the first may be all that there was.
+        facts = measured_facts(read_result(path) or read_result(path / "0")) | facts
     return facts | {"seconds": seconds_of(ticket.last)}
 
 
-def _facts_on_disk(folder: Path, num_repeats: int) -> dict[str, float]:
-    """What result.json says; of several runs their means, and the seed of the first."""
-    if not num_repeats:
-        return measured_facts(read_result(folder))
-    runs = [measured_facts(read_result(folder / str(i))) for i in range(num_repeats)]
+def _folders(ticket: Ticket, folder: Path) -> list[Path]:
+    """Those of a ticket's attempts, newest first: runs that had ended are not run again."""
+    found = [attempt.user_attrs.get("folder") for attempt in reversed(ticket.attempts)]
+    return [folder / one for one in found if one is not None]
+
+
+def _means_on_disk(folders: list[Path], num_repeats: int) -> dict[str, float]:
+    """The means of what several runs' result.json say, and the seed of the first."""
+    runs = []
+    for i in range(num_repeats):
+        results = (read_result(folder / str(i)) for folder in folders)
+        runs.append(measured_facts(next(filter(None, results), {})))
     keys = [key for key in MEASURED if all(key in run for run in runs)]
     means = {key: statistics.fmean(run[key] for run in runs) for key in keys}
     return means | ({"seed": runs[0]["seed"]} if "seed" in means else {})

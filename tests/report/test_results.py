@@ -130,6 +130,19 @@ def test_repeats_are_one_row_with_their_means(tmp_path):
     assert (row["seed"], row["images_per_s"], row["seconds"]) == (7, 125, 10)
 
 
+def test_repeats_that_were_taken_up_again_are_read_where_they_ran(tmp_path):
+    made = StudyOnDisk(tmp_path, [{}, {}])
+    lost = made.add(0, {}, "FAIL", failure="lost", repeat_values=[0.25])
+    # What a task tells is of its last run.
+    again = made.add(0, {}, values=0.5, attempt=1, repeat_values=[0.25, 0.75], images_per_s=150)
+    pruned = made.add(1, {}, "PRUNED", 0.1)
+    for run, speed in ((f"{lost}/0", 100), (f"{again}/1", 150), (f"{pruned}/0", 90)):
+        folder = tmp_path / "trials" / run
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps({"images_per_s": speed}))
+    assert load_results(tmp_path)["images_per_s"].tolist() == [125, 90]
+
+
 def test_names_that_are_taken_get_a_prefix(tmp_path):
     planned = [{"number": 0.5, "seconds": 0.25, "error": "x", "memory": 1.0}]
     made = StudyOnDisk(tmp_path, planned)
