@@ -106,15 +106,15 @@ def _refuse_nothing(sweep: Sweep, num_left: int) -> None:
 
 def _tidy(sweep: Sweep, task: Task) -> None:
     """Lets go of what is large in trials that are not among the best."""
-    from resnet_sweep.sweep.runner import ranking
+    from resnet_sweep.sweep.runner import folders_of, ranking
 
     keep = sweep.options.keep_checkpoints
     if keep is None or len(sweep.options.directions) > 1:
         return
     complete = sweep.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     for trial in ranking(sweep.study, complete)[keep:]:
-        if "folder" in trial.user_attrs:
-            task.discard(sweep.folder.path / trial.user_attrs["folder"])
+        for one in folders_of(trial, sweep.study):
+            task.discard(sweep.folder.path / one)
 
 
 def _write_best(sweep: Sweep) -> None:

@@ -66,7 +66,9 @@ def show_plan(engine: Engine, plan: Plan, place: Place) -> None:
         print(f"  each {options.repeats} times, with {options.seed_key} counted up")
     if options.plan == "probe":
         seconds, is_least = _probe(engine, plan)
-        total = seconds * options.repeats * (plan.num_tickets - num_done) / count
+        # A study may have more than is asked for now.
+        num_left = max(0, plan.num_tickets - num_done)
+        total = seconds * options.repeats * num_left / count
         least = "at least " if is_least else ""
         print(f"one run takes {least}{duration(seconds)}, all of them {least}{duration(total)}")
 

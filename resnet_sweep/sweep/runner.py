@@ -7,7 +7,7 @@ import math
 import os
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -365,8 +365,18 @@ class Runner:
         ranked = ranking(self.queue.study, [*self._best, *completed[self._num_ranked :]])
         self._num_ranked, self._best = len(completed), ranked[:keep]
         for trial in ranked[keep:]:
-            if "folder" in trial.user_attrs:
-                self.task.discard(self.folder.path / trial.user_attrs["folder"])
+            for one in folders_of(trial, self.queue.study):
+                self.task.discard(self.folder.path / one)
+
+
+def folders_of(trial: optuna.trial.FrozenTrial, study: optuna.Study) -> Iterator[str]:
+    """A trial's folder and those of its earlier attempts, which have the runs they had ended."""
+    found: optuna.trial.FrozenTrial | None = trial
+    while found is not None:
+        if "folder" in found.user_attrs:
+            yield found.user_attrs["folder"]
+        before = found.user_attrs.get("retry_of")
+        found = None if before is None else study.get_trials(deepcopy=False)[before]
 
 
 def ranking(

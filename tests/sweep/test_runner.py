@@ -60,6 +60,32 @@ def test_a_value_that_is_reused_takes_no_place_among_the_best(tmp_path: Path) ->
     assert Keeper.seen == [[], [], [], ["3"]]
 
 
+class Stumbler(Keeper):
+    """Fails once, in the second run of its first trial."""
+
+    def run(self, cfg: DictConfig) -> float:
+        super().run(cfg)
+        if len(self.seen) == 2:
+            raise RuntimeError
+        return float(cfg.x)
+
+
+def test_what_is_large_goes_in_earlier_attempts_too(tmp_path: Path) -> None:
+    settings = (
+        "hydra/launcher=basic",
+        f"hydra.sweep.dir={tmp_path / 'out'}",
+        "hydra.sweeper.task=test_runner.Stumbler",
+        "hydra.sweeper.keep_checkpoints=1",
+        "hydra.sweeper.repeats=2",
+        "hydra.sweeper.seed_key=y",
+        "hydra.sweeper.retry.exception=1",
+        "x=2,1,0",
+    )
+    App(tmp_path).sweep(*NATIVE, *settings, whitelist=("test_runner.*",))
+    # Number 1 goes on from 0, whose first run counts; 2 is better than both.
+    assert sorted(Keeper.seen[-1]) == ["0", "1"]
+
+
 def test_a_probe_that_has_seen_enough_is_no_failure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
