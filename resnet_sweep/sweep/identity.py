@@ -73,7 +73,6 @@ def study_identity(
         config: The sweep's configuration, without the values that vary.
         free_keys: Keys of the task that cannot change a result.
     """
-    explicit = [dict(values) for values in plan.planned] if options.trials else []
     # What hydra.sweeper.params sets once for all trials is in no configuration but theirs.
     typed = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     assert isinstance(typed, list)
@@ -84,7 +83,8 @@ def study_identity(
     )
     return {
         "space": plan.space.to_json(),
-        "explicit": explicit,
+        # Not the plan's own: a larger n_trials may take more of them.
+        "explicit": [dict(values) for values in plan.explicit],
         "directions": options.directions,
         "repeats": options.repeats,
         "config": {**dict(_settings(config, free_keys)), **fixed},

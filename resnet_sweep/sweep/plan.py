@@ -32,12 +32,14 @@ class Plan:
         planned: Values of the planned tickets, in order.
         num_tickets: Planned and drawn together.
         only_planned: Keys that only planned tickets set.
+        explicit: Values of all explicit trials, those beyond num_tickets included.
     """
 
     space: Space
     planned: tuple[Values, ...]
     num_tickets: int
     only_planned: frozenset[str] = frozenset()
+    explicit: tuple[Values, ...] = ()
 
     @property
     def num_drawn(self) -> int:
@@ -138,11 +140,12 @@ def _explicit_plan(options: Options, space: Space, explicit: Sequence[Values]) -
     whole = dataclasses.replace(space, dimensions=(*added, *space.dimensions))
     if options.n_trials is None:
         _refuse_intervals(free, is_grid_sampler=False)
-        return Plan(whole, planned, len(planned), only_planned)
+        return Plan(whole, planned, len(planned), only_planned, planned)
     if options.n_trials > len(planned) and not space.dimensions:
         rule = f"is more than the {len(planned)} explicit trials, and there is nothing to draw"
         raise ConfigError([Fault("hydra.sweeper.n_trials", options.n_trials, rule)])
-    return Plan(whole, planned[: options.n_trials], options.n_trials, only_planned)
+    first = planned[: options.n_trials]
+    return Plan(whole, first, options.n_trials, only_planned, planned)
 
 
 def _explicit_faults(space: Space, explicit: Sequence[Values]) -> list[Fault]:

@@ -347,6 +347,16 @@ def test_the_same_command_finds_its_study_by_its_name(app: App) -> None:
 
 
 @pytest.mark.slow
+def test_a_larger_number_takes_more_of_the_explicit_trials(app: App) -> None:
+    lines = ("hydra.sweeper.trials=[{x:1},{x:2},{x:3}]", "y=interval(0,1)")
+    assert sweep(app, *lines, "hydra.sweeper.n_trials=2") == 0
+    assert points(app, "x") == [(1,), (2,)]
+    assert sweep(app, *lines, "hydra.sweeper.n_trials=4") == 0
+    assert points(app, "x")[0] == (3,)
+    assert len(app.seen) == 2
+
+
+@pytest.mark.slow
 def test_more_trials_extend_a_study(app: App) -> None:
     lines = ("x=interval(0,1)", "hydra.sweeper.sampler.seed=5")
     assert sweep(app, *lines, "hydra.sweeper.n_trials=2") == 0
