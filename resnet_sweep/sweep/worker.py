@@ -192,9 +192,12 @@ class _Loop:
 
     def _is_current(self) -> bool:
         """Whether the sweep that this worker belongs to still is the study's newest."""
-        if read_session(self.folder) == self.spec.session:
+        newest = read_session(self.folder)
+        if newest == self.spec.session:
             return True
-        log.warning("another sweep has taken over %s; this worker ends", self.spec.study_name)
+        # A sweep that is being stopped leaves none.
+        reason = "another sweep has taken over" if newest else "its sweep is being stopped"
+        log.warning("%s: %s; this worker ends", self.spec.study_name, reason)
         return False
 
     def _say_why(self) -> None:
