@@ -47,6 +47,11 @@ class TrialTask:
     def __init__(self) -> None:
         self._session: Session | None = None
 
+    def prepare(self) -> None:
+        """Loads torch, which takes seconds."""
+        import resnet_sweep.run
+        import resnet_sweep.training.loop  # noqa: F401
+
     def __call__(self, cfg: DictConfig) -> float:
         """One run in Hydra's output folder.
 
@@ -151,7 +156,8 @@ class TrialTask:
             previous=current_trial().previous_folders,
             shows_bar=_shows_bar(),
         )
-        return run.train(TrialReporter(config.objective.metric), signals)
+        reporter = TrialReporter(config.objective.metric, config.trainer.epochs)
+        return run.train(reporter, signals)
 
 
 class TrialReporter:
@@ -159,18 +165,26 @@ class TrialReporter:
 
     Args:
         metric: Which one the objective is made of.
+        num_epochs: Of the whole run.
     """
 
-    def __init__(self, metric: str) -> None:
+    def __init__(self, metric: str, num_epochs: int) -> None:
         self._metric = metric
+        self._num_epochs = num_epochs
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Tells one epoch.
 
         Raises:
-            optuna.TrialPruned: The pruner gives the trial up.
+            optuna.TrialPruned: The pruner gives the trial up, while there is something to save.
         """
-        current_trial().report(metrics[self._metric], epoch)
+        from resnet_sweep.run import is_pruned
+
+        try:
+            current_trial().report(metrics[self._metric], epoch)
+        except Exception as error:
+            if not is_pruned(error) or epoch < self._num_epochs:
+                raise
 
 
 # One for each process: basic sweeps run their trials one after another in this one.

@@ -40,7 +40,7 @@ def render(table: pd.DataFrame, width: int | None = None, num_rows: int | None =
     if table.empty:
         return "no trial has started"
     parameters = [name for name in table.attrs.get("parameters", []) if name in table]
-    shown, notes = _without_undrawn(table, parameters)
+    shown, notes = _without_unbegun(table, parameters)
     shown, constant = _without_constant(shown, parameters)
     names = [str(name) for name in shown if not _says_nothing(str(name), shown[name])]
     # Long, so it stands where it can be cut.
@@ -57,18 +57,26 @@ def render(table: pd.DataFrame, width: int | None = None, num_rows: int | None =
     return "\n".join([*lines, *([""] if lines and notes else []), *notes])
 
 
-def _without_undrawn(
+def _without_unbegun(
     table: pd.DataFrame, parameters: Sequence[str]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Takes out trials of which nothing is known yet: a sampler has still to draw them."""
-    is_undrawn = table["number"].isna()
+    """Takes out trials that have not begun, of which some have still to be drawn."""
+    is_to_begin = table["number"].isna()
+    is_undrawn = is_to_begin.copy()
     for name in parameters:
         is_undrawn &= table[name].isna()
-    num = int(is_undrawn.sum())
-    if not num:
-        return table, []
-    trials = "trial is" if num == 1 else "trials are"
-    return table[~is_undrawn], [f"{num} more {trials} yet to be drawn"]
+    num_undrawn = int(is_undrawn.sum())
+    num_planned = int(is_to_begin.sum()) - num_undrawn
+    notes = []
+    if num_planned:
+        notes.append(f"{_trials(num_planned, 'has', 'have')} not begun")
+    if num_undrawn:
+        notes.append(f"{_trials(num_undrawn, 'is', 'are')} yet to be drawn")
+    return table[~is_to_begin], notes
+
+
+def _trials(num: int, one: str, many: str) -> str:
+    return f"1 more trial {one}" if num == 1 else f"{num} more trials {many}"
 
 
 def _without_constant(table: pd.DataFrame, parameters: Sequence[str]) -> tuple[pd.DataFrame, str]:

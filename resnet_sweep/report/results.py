@@ -56,7 +56,9 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     """
     folder = Path(folder)
     if not holds_study(folder) and folder.is_dir():
-        return load_sweep(folder)
+        table = load_sweep(folder)
+        if not table.empty or StudyFolder(folder).multirun_yaml.exists():
+            return table
     return table_of(read_study(folder), folder)
 
 

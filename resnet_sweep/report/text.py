@@ -86,6 +86,23 @@ def short_keys(keys: Iterable[str]) -> dict[str, str]:
     }
 
 
+def summary_text(snapshot: Snapshot) -> str:
+    """``6 trials: 4 complete, 2 pruned; best 0.9778: trial 2, optimizer.lr=0.001``."""
+    counts = [
+        f"{snapshot.counts[state]} {state.lower()}"
+        for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
+        if snapshot.counts[state]
+    ]
+    trials = "1 trial" if snapshot.total == 1 else f"{snapshot.total} trials"
+    text = f"{trials}: {', '.join(counts)}"
+    if len(snapshot.maximize) == 1 and snapshot.best and snapshot.best[0].last is not None:
+        best = snapshot.best[0]
+        assert best.last is not None
+        values = f", {values_text(best.values)}" if best.values else ""
+        text += f"; best {objective_text(best.last)}: trial {best.last.number}{values}"
+    return text
+
+
 def values_text(values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> str:
     """Parameters as overrides, long values shortened.
 

@@ -219,9 +219,12 @@ class Queue:
             limit = self.budget.killed_after_s
             if reason == LOST and limit is not None and seconds > limit:
                 late = f"{_TIMEOUT}: its process had to be killed"
-                self.fail(trial.number, _TIMEOUT, late, seconds=seconds)
-                continue
-            self.fail(trial.number, reason, message, seconds=seconds)
+                kind, text = _TIMEOUT, late
+            else:
+                kind, text = reason, message
+            if self.fail(trial.number, kind, text, seconds=seconds):
+                worker = str(trial.user_attrs.get("worker"))
+                log_event(self._folder, trial.number, worker, f"{TrialState.FAIL.name} {kind}")
         if dead:
             self.refresh()
 

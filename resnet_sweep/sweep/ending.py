@@ -49,7 +49,8 @@ def finish(sweep: Sweep, queue: Queue, task: Task, error: BaseException | None) 
     if num_left and not has_failed:
         from resnet_sweep.sweep.engine import typed_again
 
-        print(f"{num_left} trials are left; to go on: {typed_again()}", file=sys.stderr)
+        left = "1 trial is left" if num_left == 1 else f"{num_left} trials are left"
+        print(f"{left}; to go on: {typed_again()}", file=sys.stderr)
     if error is not None:
         _end_with(error, sweep.options.is_drop_in)
     if has_failed:
@@ -73,10 +74,12 @@ def _end_with(error: BaseException, is_drop_in: bool) -> None:
 def _exit_code(sweep: Sweep) -> int:
     from resnet_sweep.study.reading import Snapshot
 
-    counts = Snapshot.take(sweep.study, sweep.folder).counts
-    if counts["COMPLETE"] == 0:
+    tickets = Snapshot.take(sweep.study, sweep.folder).tickets
+    # A study may have trials of somebody else's before ours.
+    states = {ticket.state for ticket in tickets if ticket.ticket >= 0}
+    if "COMPLETE" not in states:
         return NOTHING_COMPLETED
-    return SOME_FAILED if counts["FAIL"] else 0
+    return SOME_FAILED if "FAIL" in states else 0
 
 
 def _fail(sweep: Sweep, queue: Queue) -> None:
@@ -131,7 +134,6 @@ def _write_best(sweep: Sweep) -> None:
         best = study.best_trial
         results |= {"best_params": best.params, "best_value": best.value}
         results["best_number"] = best.number
-        log.info("best trial %d: %s", best.number, best.value)
     path: Path
     with replacing(sweep.folder.optimization_results_yaml) as path:
         OmegaConf.save(OmegaConf.create(results), path)
@@ -140,14 +142,16 @@ def _write_best(sweep: Sweep) -> None:
 def _write_table(sweep: Sweep) -> None:
     from resnet_sweep.report.render import render
     from resnet_sweep.report.results import table_of
+    from resnet_sweep.report.text import summary_text
     from resnet_sweep.study.reading import Snapshot
     from resnet_sweep.sweep.engine import shown_path
 
     snapshot = Snapshot.take(sweep.study, sweep.folder)
     table = table_of(snapshot, sweep.folder.path)
-    with replacing(sweep.folder.results_csv) as path:
-        table.to_csv(path, index=False)
+    with replacing(sweep.folder.results_csv) as temporary:
+        table.to_csv(temporary, index=False)
     base = Path(sweep.master.hydra.runtime.cwd)
     # A file has no width; a terminal that is too narrow gets fewer columns.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(f"\n{render(table, width=width)}\n\n{shown_path(sweep.folder.results_csv, base)}")
+    path = shown_path(sweep.folder.results_csv, base)
+    print(f"\n{render(table, width=width)}\n\n{summary_text(snapshot)}\n{path}")

@@ -7,7 +7,7 @@ import logging
 import secrets
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,13 @@ from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.config import Options, check_options
 from resnet_sweep.sweep.frozen import changed_sources, freeze, frozen_loader
-from resnet_sweep.sweep.identity import differences, overrides_hash, quoted, study_identity
+from resnet_sweep.sweep.identity import (
+    differences,
+    overrides_hash,
+    quoted,
+    study_identity,
+    unlike,
+)
 from resnet_sweep.sweep.place import Place, find_place
 from resnet_sweep.sweep.plan import Plan, check_plan, make_plan
 from resnet_sweep.sweep.slots import num_slots
@@ -187,6 +193,7 @@ class Engine:
         if not folder.multirun_yaml.exists():
             self._write_multirun(options, folder, master)
         self._say_where(place, study, changed)
+        self._say_unlike(plan, identity)
         context = dataclasses.replace(self.context, config_loader=frozen)
         seed = int(study.user_attrs["seed"])
         return Sweep(
@@ -251,6 +258,9 @@ class Engine:
             "retry": dict(options.retry),
             "seed": attrs.get("seed", choose_seed(options.sampler)),
         }
+        if attrs.get("used_up"):
+            # With other rules for duplicates there may be more to do.
+            wanted["used_up"] = False
         for key, value in wanted.items():
             if attrs.get(key) != value:
                 study.set_user_attr(key, value)
@@ -280,6 +290,24 @@ class Engine:
             config.hydra.sweep.dir = str(folder.path)
         with replacing(folder.multirun_yaml) as path:
             OmegaConf.save(config, path)
+
+    def _say_unlike(self, plan: Plan, identity: dict[str, Any]) -> None:
+        """Names what is not as in the study whose best trials are run once more."""
+        spec = self.options.trials
+        if not isinstance(spec, Mapping):
+            return
+        from resnet_sweep.study.reading import open_study
+        from resnet_sweep.study.storage import close_storage
+
+        study = open_study(self.base / str(spec["study"]))
+        try:
+            earlier = study.user_attrs.get("identity")
+        finally:
+            close_storage(study._storage)
+        decided = {key for values in plan.explicit for key in values} | {self.options.seed_key}
+        found = unlike(earlier, identity, decided) if earlier else []
+        if found:
+            log.warning("not as in %s: %s", spec["study"], ", ".join(found))
 
     def _say_where(self, place: Place, study: optuna.Study, changed: list[str]) -> None:
         from resnet_sweep.study.storage import describe
@@ -350,7 +378,7 @@ def is_unfinished(folder: StudyFolder, plan: Plan) -> bool:
     ledger = Ledger(attrs.get("retry", {}))
     ledger.burnt = frozenset(attrs.get(BURNT, ()))
     ledger.update(trials)
-    if ledger.num_done() < plan.num_tickets and "used_up" not in attrs:
+    if ledger.num_done() < plan.num_tickets and not attrs.get("used_up"):
         return True
     # The newest sweep was killed between its last trial and its end.
     try:

@@ -205,7 +205,10 @@ def _best_of(spec: Mapping[Any, Any], base: Path) -> list[dict[str, Any]]:
         raise ConfigError([Fault(KEY, dict(spec), "is of no known form", FORMS)])
     name, num = spec["study"], spec["best"]
     faults = []
-    if not isinstance(name, str) or not name:
+    if name == "???":
+        fix = f"type {KEY}.study=outputs/STUDY"
+        faults.append(Fault(f"{KEY}.study", name, "must be set", fix=fix))
+    elif not isinstance(name, str) or not name:
         faults.append(Fault(f"{KEY}.study", name, "must be the folder of a study"))
     if isinstance(num, bool) or not isinstance(num, int) or num < 1:
         faults.append(Fault(f"{KEY}.best", num, "must be a whole number of trials, at least 1"))

@@ -127,10 +127,44 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Fault]:
         before, after = old[part], new[part]
         for key in sorted(before.keys() | after.keys()):
             if (key in before, before.get(key)) != (key in after, after.get(key)):
-                had = f"{key}={_short(before[key])}" if key in before else f"no {key}"
-                value = _short(after[key]) if key in after else "(not there)"
+                shown = _values_of if part == "space" else _short
+                had = f"{key}={shown(before[key])}" if key in before else f"no {key}"
+                value = shown(after[key]) if key in after else "(not there)"
                 faults.append(Fault(key, value, rule.format(had), fix=_FIX))
     return faults
+
+
+def _values_of(dimension: Any) -> str:
+    """A dimension's JSON as its values; what else stands in a space's JSON as it is."""
+    if not isinstance(dimension, Mapping) or not {"choices", "low"} & dimension.keys():
+        return _short(dimension)
+    if "choices" in dimension:
+        text = ",".join(map(str, dimension["choices"]))
+    else:
+        step = f" in steps of {dimension['step']}" if dimension["step"] is not None else ""
+        log = " (logarithmic)" if dimension["log"] else ""
+        text = f"{dimension['low']} to {dimension['high']}{step}{log}"
+    when = f" when {' and '.join(dimension['when'])}" if dimension["when"] else ""
+    return _short(text + when)
+
+
+def unlike(
+    earlier: Mapping[str, Any], now: Mapping[str, Any], decided: Collection[str]
+) -> list[str]:
+    """Settings in which a study and the earlier one that its trials come from differ.
+
+    Args:
+        earlier: The earlier study's identity.
+        now: This one's.
+        decided: Keys, and groups, that the trials set themselves or that are meant to differ.
+    """
+    before, after = earlier["config"], now["config"]
+    return [
+        f"{key}={_short(after.get(key))} (there {_short(before.get(key))})"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+        and not any(key == one or key.startswith(f"{one}.") for one in decided)
+    ]
 
 
 def _alone(directions: Sequence[str]) -> str:

@@ -26,11 +26,13 @@ class Place:
     Attributes:
         lock: Held; let go of it at the end.
         is_new: No study has been started in it.
+        is_made: The folder was not there before.
     """
 
     folder: StudyFolder
     lock: FileLock
     is_new: bool
+    is_made: bool = False
 
     def leave(self, *, unused: bool = False) -> None:
         """Lets others work on the study.
@@ -43,7 +45,7 @@ class Place:
             thaw(self.folder)
             self.folder.sweep_lock.unlink(missing_ok=True)
         self.lock.release()
-        if unused and self.is_new:
+        if unused and self.is_made:
             # Folders above may have been made for it, too; what is not empty stays.
             with suppress(OSError):
                 self.folder.path.rmdir()
@@ -124,6 +126,7 @@ def _given(path: Path, options: Options) -> Place:
     if has_study and options.resume == "never":
         rule = "holds a study already, and hydra.sweeper.resume=never starts a new one"
         raise ConfigError([Fault(key, path, rule, fix="choose another name, or resume=auto")])
+    is_made = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.sweep_lock)
     if not lock.try_acquire():
@@ -131,7 +134,7 @@ def _given(path: Path, options: Options) -> Place:
         fix = "wait until it ends, or choose another name"
         raise ConfigError([Fault(key, path, rule, fix=fix)])
     # Asked again: another sweep may have begun it and ended since.
-    return Place(folder, lock, is_new=not _holds_study(folder))
+    return Place(folder, lock, is_new=not _holds_study(folder), is_made=is_made)
 
 
 def _holds_study(folder: StudyFolder) -> bool:
@@ -152,4 +155,4 @@ def _make(root: Path, stem: str) -> Place:
         lock = FileLock(folder.sweep_lock)
         # Somebody may look for unfinished studies just now, and hold it for a moment.
         lock.acquire()
-        return Place(folder, lock, is_new=True)
+        return Place(folder, lock, is_new=True, is_made=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.sweep.compose import Composer
@@ -90,6 +92,10 @@ def make_plan(
     ]
     if explicit:
         return _explicit_plan(options, space, explicit)
+    if options.custom_search_space is not None and options.n_trials is None:
+        rule = "must say how many trials hydra.sweeper.custom_search_space is to draw"
+        fix = "type hydra.sweeper.n_trials=20"
+        raise ConfigError([Fault("hydra.sweeper.n_trials", None, rule, fix=fix)])
     if options.n_trials is not None and not is_grid(options.sampler):
         return Plan(space, (), options.n_trials)
     _refuse_intervals(space.dimensions, is_grid(options.sampler))
@@ -184,16 +190,30 @@ def check_plan(plan: Plan, composer: Composer, task: Task, lookup: Callable[[str
     """Composes and checks every trial that can be foreseen, before the first starts.
 
     Raises:
-        ConfigError: With every fault once.
-        HydraException: A trial cannot be composed.
+        ConfigError: With every fault once, of trials that cannot be composed as well.
     """
     faults: dict[str, Fault] = {}
     for values in stand_ins(plan):
-        chosen = plan.chosen(values, lookup)
-        job = composer.compose(plan.space.overrides(chosen))
-        faults |= {str(fault): fault for fault in task.check(without_hydra(job))}
+        overrides = plan.space.overrides(plan.chosen(values, lookup))
+        try:
+            job = composer.compose(overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            # Keyed by what is wrong, so that trials which share it tell it once.
+            text = _what_hydra_says(error)
+            faults.setdefault(text, Fault("trial", " ".join(overrides), text))
+            continue
+        for fault in task.check(without_hydra(job)):
+            faults.setdefault(str(fault), fault)
     if faults:
         raise ConfigError(faults.values())
+
+
+def _what_hydra_says(error: Exception) -> str:
+    """Hydra's message in one line, without the search path, and OmegaConf's reason with it."""
+    texts = [str(error).partition("\nConfig search path")[0]]
+    if error.__cause__ is not None and str(error.__cause__) not in texts[0]:
+        texts.append(str(error.__cause__))
+    return " ".join(line.strip() for text in texts for line in text.splitlines() if line.strip())
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import optuna
 from omegaconf import DictConfig, open_dict, read_write
 
 from resnet_sweep.report.text import duration, values_text
@@ -28,8 +29,8 @@ log = logging.getLogger(__name__)
 _MAX_SHOWN = 40
 
 
-class _EnoughError(Exception):
-    """The probe has seen two reports."""
+class _EnoughError(optuna.TrialPruned):
+    """The probe has seen two reports; a task that can be pruned ends in order."""
 
 
 class _Probe(CurrentTrial):
@@ -43,7 +44,7 @@ class _Probe(CurrentTrial):
         """See CurrentTrial."""
         self.times.append(time.monotonic() - self.started)
         if len(self.times) == 2:
-            raise _EnoughError
+            raise _EnoughError("the probe has seen enough")
 
 
 def show_plan(engine: Engine, plan: Plan, place: Place) -> None:
@@ -52,7 +53,8 @@ def show_plan(engine: Engine, plan: Plan, place: Place) -> None:
     count = num_workers(options, engine.num_slots, plan.num_tickets)
     num_done = 0 if place.is_new else _num_done(place)
     launcher = engine.config.hydra.runtime.choices.get("hydra/launcher")
-    print(f"{plan.num_tickets} trials, {num_done} of them done; {count} workers by {launcher}")
+    workers = "1 worker" if count == 1 else f"{count} workers"
+    print(f"{plan.num_tickets} trials, {num_done} of them done; {workers} by {launcher}")
     for i, values in enumerate(plan.planned[:_MAX_SHOWN]):
         print(f"  {i:4d}  {values_text(values)}")
     if len(plan.planned) > _MAX_SHOWN:

@@ -326,7 +326,10 @@ class Runner:
         return Outcome(TrialState.FAIL, kind="bad_value", error=error)
 
     def _failure(self, error: BaseException) -> Outcome:
-        kind = INTERRUPTED if isinstance(error, KeyboardInterrupt) else self._kind(error)
+        if isinstance(error, KeyboardInterrupt):
+            # Which signal a worker got says nothing: the sweep sends its own.
+            return Outcome(TrialState.FAIL, (), INTERRUPTED, "the sweep was stopped")
+        kind = self._kind(error)
         message = " ".join(str(error).split())
         trace = "".join(traceback.format_exception(error))
         # Its frames hold what the trial held: a network, its optimizer, images.

@@ -53,6 +53,8 @@ def run_workers(sweep: Sweep, task: Task) -> None:
     queue = Queue(sweep.study, spec.budget, sweep.folder, lock)
     # Trials of a sweep that was killed: it says nothing about them.
     queue.reap(INTERRUPTED)
+    if queue.num_open() == 0:
+        log.info("all %d trials are done already", sweep.plan.num_tickets)
     error: BaseException | None = None
     with _watched(sweep):
         try:

@@ -37,6 +37,12 @@ class Task(Protocol):
     def failure_kind(self, error: BaseException) -> str:
         """A short name for what ended a trial, for tables and ``hydra.sweeper.retry``."""
 
+    def prepare(self) -> None:
+        """Called in the worker before its first trial: imports what takes long.
+
+        A trial's time limit does not count it, and cannot cut an import in two.
+        """
+
     def num_reports(self, cfg: DictConfig) -> int | None:
         """How often a whole trial reports; None where that is not known beforehand."""
 
@@ -48,6 +54,10 @@ class Task(Protocol):
 
     def close(self) -> None:
         """Called in the worker before it ends."""
+
+
+# What a class that an application names must have.
+_MEMBERS = [name for name in (*vars(Task), "free_keys") if not name.startswith("_")] + ["__call__"]
 
 
 class FunctionTask:
@@ -72,6 +82,9 @@ class FunctionTask:
         if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
             return "out_of_memory"
         return "exception"
+
+    def prepare(self) -> None:
+        """The function's module is imported already."""
 
     def num_reports(self, cfg: DictConfig) -> int | None:
         """Not known."""
@@ -105,11 +118,15 @@ def make_task(path: str | None, function: TaskFunction) -> Task:
     if path is None:
         return FunctionTask(function)
     try:
-        return cast(Task, instantiate({"_target_": path}))
+        task = instantiate({"_target_": path})
     except (InstantiationException, HydraException) as error:
-        raise ConfigError(
-            [Fault("hydra.sweeper.task", path, f"cannot be made: {error}")]
-        ) from error
+        rule = f"cannot be made: {error}"
+        raise ConfigError([Fault("hydra.sweeper.task", path, rule)]) from error
+    missing = [name for name in _MEMBERS if not hasattr(task, name)]
+    if missing:
+        rule = f"is no Task: it lacks {', '.join(missing)}"
+        raise ConfigError([Fault("hydra.sweeper.task", path, rule)])
+    return cast(Task, task)
 
 
 def task_factory(path: str | None, function: TaskFunction) -> Callable[[], Task]:

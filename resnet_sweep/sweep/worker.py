@@ -173,6 +173,7 @@ class _Loop:
 
     def run(self) -> int:
         self.queue.reap_own(self.name)
+        self.task.prepare()
         num_trials = 0
         while not self.stop.is_set and self._is_current():
             claim = self.queue.claim(self.name, self.slot)

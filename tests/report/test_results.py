@@ -168,8 +168,9 @@ def test_no_trial_yet_and_none_that_did_not_fail(tmp_path):
     assert "exception: E: bad" in render(table)
 
 
-def test_what_a_folder_of_no_study_has_is_read_as_before(tmp_path):
-    assert load_results(tmp_path).empty
+def test_a_folder_without_a_sweep_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"it has no multirun\.yaml"):
+        load_results(tmp_path)
     with pytest.raises(ConfigError, match="it is not a folder"):
         load_results(tmp_path / "nothing")
 
@@ -192,7 +193,9 @@ def test_it_is_part_of_the_public_api(every_kind):
 
 
 def test_text_has_a_line_a_trial_whatever_the_values_are(tmp_path):
-    StudyOnDisk(tmp_path, [{"text": text, "same": "x"} for text in HOSTILE])
+    made = StudyOnDisk(tmp_path, [{"text": text, "same": "x"} for text in HOSTILE])
+    for ticket, text in enumerate(HOSTILE):
+        made.add(ticket, {"text": text, "same": "x"}, values=ticket / 10)
     text = render(load_results(tmp_path))
     lines = text.splitlines()
     assert len(lines) == 1 + len(HOSTILE) + 2
@@ -224,10 +227,12 @@ def test_text_fits_a_narrow_terminal(every_kind):
 
 
 def test_text_of_a_long_table_can_be_cut(tmp_path):
-    StudyOnDisk(tmp_path, [{"i": i} for i in range(50)])
+    made = StudyOnDisk(tmp_path, [{"i": i} for i in range(50)])
+    for i in range(30):
+        made.add(i, {"i": i}, values=i / 10)
     lines = render(load_results(tmp_path), num_rows=10).splitlines()
-    assert len(lines) == 13
-    assert lines[-1] == "40 more rows are not shown"
+    assert len(lines) == 14
+    assert lines[-2:] == ["20 more rows are not shown", "20 more trials have not begun"]
 
 
 def test_text_warns_of_values_that_depend_on_the_order(tmp_path):

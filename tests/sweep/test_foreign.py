@@ -221,7 +221,7 @@ def test_a_package_without_config_files(tmp_path: Path) -> None:
     assert "RAN 0.5 LARGE 1" in found.stdout
     # What the schema refuses is refused before the first trial.
     found = run(tmp_path, *line, "part.width=1,many")
-    assert found.returncode == 1
+    assert found.returncode == 2
     assert "many" in found.stderr
     assert "RAN" not in found.stdout
     assert len(list((tmp_path / "multirun").iterdir())) == 1
