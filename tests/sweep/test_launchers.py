@@ -192,6 +192,8 @@ class Doubling:
         return []
     def failure_kind(self, error):
         return "exception"
+    def prepare(self):
+        pass
     def num_reports(self, cfg):
         return None
     def after_trial(self, failed):
@@ -254,7 +256,7 @@ def test_an_interrupted_joblib_sweep_goes_on(folder: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 143, error
-    assert "1 trials are left; to go on: python app.py -m" in error
+    assert "1 trial is left; to go on: python app.py -m" in error
     for i in range(99):
         (folder / f"ended-again-{i}").touch()
     code, _, error = run(folder, *lines)
