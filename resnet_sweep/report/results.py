@@ -62,22 +62,15 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     return table_of(read_study(folder), folder)
 
 
-def write_results(folder: str | Path) -> pd.DataFrame:
+def write_results(table: pd.DataFrame, folder: StudyFolder) -> None:
     """Writes results.csv into a sweep's folder, whole or not at all.
 
     Args:
+        table: As ``load_results`` gives it.
         folder: The sweep's.
-
-    Returns:
-        The table, as ``load_results`` gives it.
-
-    Raises:
-        ConfigError: As ``load_results``.
     """
-    table = load_results(folder)
-    with replacing(StudyFolder(Path(folder)).results_csv) as path:
+    with replacing(folder.results_csv) as path:
         table.to_csv(path, index=False)
-    return table
 
 
 def table_of(snapshot: Snapshot, folder: Path) -> pd.DataFrame:

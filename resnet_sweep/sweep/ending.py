@@ -141,15 +141,14 @@ def _write_best(sweep: Sweep) -> None:
 
 def _write_table(sweep: Sweep) -> None:
     from resnet_sweep.report.render import render
-    from resnet_sweep.report.results import table_of
+    from resnet_sweep.report.results import table_of, write_results
     from resnet_sweep.report.text import summary_text
     from resnet_sweep.study.reading import Snapshot
     from resnet_sweep.sweep.engine import shown_path
 
     snapshot = Snapshot.take(sweep.study, sweep.folder)
     table = table_of(snapshot, sweep.folder.path)
-    with replacing(sweep.folder.results_csv) as temporary:
-        table.to_csv(temporary, index=False)
+    write_results(table, sweep.folder)
     base = Path(sweep.master.hydra.runtime.cwd)
     # A file has no width; a terminal that is too narrow gets fewer columns.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None

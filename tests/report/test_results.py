@@ -12,6 +12,7 @@ import resnet_sweep
 from resnet_sweep.faults import ConfigError
 from resnet_sweep.report.render import render
 from resnet_sweep.report.results import load_results, write_results
+from resnet_sweep.study.folder import StudyFolder
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_no_trial_yet_and_none_that_did_not_fail(tmp_path):
     made = StudyOnDisk(tmp_path / "failed", [{"lr": 0.1}, {"lr": 0.2}])
     for ticket in range(2):
         made.add(ticket, {"lr": (ticket + 1) / 10}, "FAIL", failure="exception", error="E: bad")
-    table = write_results(tmp_path / "failed")
+    table = load_results(tmp_path / "failed")
     assert table["state"].tolist() == ["FAIL", "FAIL"]
     assert table["objective"].isna().all()
     assert "exception: E: bad" in render(table)
@@ -179,7 +180,8 @@ def test_csv_reads_back_equal_whatever_the_values_are(tmp_path):
     made = StudyOnDisk(tmp_path, [{"text": text} for text in HOSTILE])
     for ticket, text in enumerate(HOSTILE):
         made.add(ticket, {"text": text}, values=ticket / 10)
-    table = write_results(tmp_path)
+    table = load_results(tmp_path)
+    write_results(table, StudyFolder(tmp_path))
     again = pd.read_csv(tmp_path / "results.csv", keep_default_na=False)
     assert again["text"].tolist() == table["text"].tolist() == list(reversed(HOSTILE))
     assert again["objective"].tolist() == table["objective"].tolist()
