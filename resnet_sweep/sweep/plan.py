@@ -92,7 +92,8 @@ def make_plan(
     ]
     if explicit:
         return _explicit_plan(options, space, explicit)
-    if options.custom_search_space is not None and options.n_trials is None:
+    draws_all = options.custom_search_space is not None and not space.dimensions
+    if draws_all and options.n_trials is None:
         rule = "must say how many trials hydra.sweeper.custom_search_space is to draw"
         fix = "type hydra.sweeper.n_trials=20"
         raise ConfigError([Fault("hydra.sweeper.n_trials", None, rule, fix=fix)])

@@ -59,6 +59,13 @@ def test_a_grid_is_planned_in_order(loader: ConfigLoader) -> None:
     assert (plan.num_tickets, plan.num_drawn, plan.only_planned) == (4, 0, frozenset())
 
 
+def test_a_hook_that_draws_everything_needs_a_number_of_trials(loader: ConfigLoader) -> None:
+    with pytest.raises(ConfigError, match="n_trials=null: must say how many"):
+        planned(loader, "x=2", custom_search_space="app.extend")
+    assert planned(loader, "x=2,1", custom_search_space="app.extend").num_tickets == 2
+    assert planned(loader, "x=2", custom_search_space="app.extend", n_trials=3).num_tickets == 3
+
+
 def test_no_dimension_is_one_point(loader: ConfigLoader) -> None:
     assert planned(loader, "x=2").planned == ({},)
 
