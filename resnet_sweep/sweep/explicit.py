@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from resnet_sweep.faults import ConfigError, Fault
-from resnet_sweep.study.canonical import canonical
+from resnet_sweep.study.canonical import canonical, dotted
 from resnet_sweep.sweep.encoding import plain
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _checked(name: str, trials: Sequence[object]) -> list[dict[str, Any]]:
             faults.append(Fault(where, trial, "is no trial", fix="write {key: value, ...}"))
             continue
         values: dict[str, Any] = {}
-        for key, value in _flat(trial):
+        for key, value in dotted(trial):
             rule = _key_rule(key) or _value_rule(value)
             if key in values:
                 rule = "is set twice"
@@ -95,15 +95,6 @@ def _checked(name: str, trials: Sequence[object]) -> list[dict[str, Any]]:
     if faults:
         raise ConfigError(faults)
     return read
-
-
-def _flat(values: Mapping[Any, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{name}.")
-        else:
-            yield name, value
 
 
 def _key_rule(key: str) -> str:

@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_sweep.faults import Fault
+from resnet_sweep.study.canonical import dotted
 from resnet_sweep.sweep.config import Options
 from resnet_sweep.sweep.plan import Plan
 
@@ -95,18 +96,10 @@ def _settings(config: DictConfig, free_keys: Collection[str]) -> Iterator[tuple[
     container = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
     assert isinstance(container, dict)
     container.pop("hydra", None)
-    for key, value in _flat(container):
+    for key, value in dotted(container):
         if not _is_below(key, free_keys):
-            yield key, value
-
-
-def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
             # As it will be read back.
-            yield f"{prefix}{key}", json.loads(json.dumps(value, default=str))
+            yield key, json.loads(json.dumps(value, default=str))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Fault]:
