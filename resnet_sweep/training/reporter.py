@@ -15,10 +15,3 @@ class Reporter(Protocol):
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Takes the metrics of one epoch, which is counted from 1."""
-
-
-class NoReporter:
-    """A run that nobody listens to."""
-
-    def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Does nothing."""

@@ -22,7 +22,6 @@ from resnet_sweep.training.config import (
 from resnet_sweep.training.failures import CheckpointError, NonFiniteLossError, Stopped
 from resnet_sweep.training.folder import RunFolder
 from resnet_sweep.training.loop import FitResult, Trainer
-from resnet_sweep.training.reporter import NoReporter
 
 MEASURED = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"]
 
@@ -95,7 +94,7 @@ def trainer_of(
 
 
 def fit(trainer: Trainer) -> FitResult:
-    return trainer.fit(NoReporter(), never_stops)
+    return trainer.fit(Listener(), never_stops)
 
 
 def metrics_of(path: Path) -> pd.DataFrame:
@@ -260,7 +259,7 @@ def test_validation_can_be_stopped(data, tmp_path):
             raise Stopped(15)
 
     with pytest.raises(Stopped):
-        trainer.fit(NoReporter(), stop_in_the_first_validation)
+        trainer.fit(Listener(), stop_in_the_first_validation)
     assert not (tmp_path / "metrics.csv").exists()
 
 
@@ -273,7 +272,7 @@ def test_a_stop_in_the_test_split_is_gone_on_from(data, tmp_path):
             raise Stopped(15)
 
     with pytest.raises(Stopped):
-        trainer.fit(NoReporter(), stop_after_the_last_epoch)
+        trainer.fit(Listener(), stop_after_the_last_epoch)
     result = fit(trainer_of(data, tmp_path / "broken"))
     assert (result.objective, result.test) == (expected.objective, expected.test)
     with (
@@ -302,7 +301,7 @@ def test_a_stop_saves_the_last_finished_epoch_whatever_the_interval(data, tmp_pa
 
     trainer = trainer_of(data, tmp_path, checkpoint_every_s=3600)
     with pytest.raises(Stopped):
-        trainer.fit(NoReporter(), stop_in_the_third_epoch)
+        trainer.fit(Listener(), stop_in_the_third_epoch)
     assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 2
     expected = fit(trainer_of(data, tmp_path / "whole"))
     assert fit(trainer_of(data, tmp_path)).last["val_loss"] == expected.last["val_loss"]
@@ -325,7 +324,7 @@ def test_a_loss_that_is_not_finite_ends_the_epoch_early(data, tmp_path):
         num_steps += 1
 
     with pytest.raises(NonFiniteLossError, match="training"):
-        trainer.fit(NoReporter(), count)
+        trainer.fit(Listener(), count)
     assert num_steps < len(trainer.train_batches)
 
 
