@@ -81,6 +81,9 @@ class StudySweeperConf:
     close_slot_after: int | None = 5
     # Only so many of the best trials keep what is large; null keeps all.
     keep_checkpoints: int | None = 3
+    # What others have published, shown beside what is measured: a list of
+    # {when: {key: value}, objective: number, learned: true or false}.
+    published: Any = None
 
 
 @dataclass
@@ -113,6 +116,7 @@ class Options:
     retry: Mapping[str, int] = field(default_factory=lambda: dict(RETRY))
     close_slot_after: int | None = None
     keep_checkpoints: int | None = None
+    published: Any = None
     is_drop_in: bool = True
 
     @property
@@ -155,7 +159,33 @@ def check_options(options: Options) -> list[Fault]:
     if options.plan not in (True, False, "probe"):
         choices = ("true", "false", "probe")
         faults.append(Fault(f"{prefix}.plan", options.plan, "is not known", choices))
+    faults += published_faults(options.published)
     return faults + _retry_faults(options.retry) + _name_faults(options.study_name)
+
+
+def published_faults(published: object) -> list[Fault]:
+    """Faults of ``hydra.sweeper.published``."""
+    key, fix = "hydra.sweeper.published", "write [{when: {optimizer.lr: 0.1}, objective: 0.73}]"
+    if published is None:
+        return []
+    if not isinstance(published, list):
+        return [Fault(key, published, "must be a list", fix=fix)]
+    faults: list[Fault] = []
+    for i, one in enumerate(published):
+        where = f"{key}[{i}]"
+        if not isinstance(one, Mapping) or not isinstance(one.get("when"), Mapping):
+            faults.append(Fault(where, one, "must say when it holds", fix=fix))
+            continue
+        for name, value in one.items():
+            if name not in ("when", "objective", "learned"):
+                choices = ("when", "objective", "learned")
+                faults.append(Fault(f"{where}.{name}", value, "is not known", choices))
+        value, learned = one.get("objective", 0.0), one.get("learned", True)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            faults.append(Fault(f"{where}.objective", value, "must be a number"))
+        if not isinstance(learned, bool):
+            faults.append(Fault(f"{where}.learned", learned, "must be true or false"))
+    return faults
 
 
 def _retry_faults(retry: Mapping[str, int]) -> list[Fault]:
