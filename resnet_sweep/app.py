@@ -28,7 +28,7 @@ from resnet_sweep.training.failures import RunError, failure_kind
 
 # Only annotations: a configuration is checked before torch is loaded.
 if TYPE_CHECKING:
-    from resnet_sweep.run import Ended
+    from resnet_sweep.run import Ended, Run
     from resnet_sweep.training.folder import RunFolder
     from resnet_sweep.training.session import Session
     from resnet_sweep.training.signals import StopSignals
@@ -126,38 +126,40 @@ class TrialTask:
     def _run(self, cfg: DictConfig, folder: RunFolder, signals: StopSignals) -> Ended:
         """One run in a folder of its own; a failure is recorded there."""
         started = time.monotonic()
-        # A result of an earlier attempt must not outlive the start of this one.
+        # What an earlier attempt has written must not outlive the start of this one.
         folder.result_json.unlink(missing_ok=True)
+        folder.rerun_yaml.unlink(missing_ok=True)
         config: Config | None = None
+        run: Run | None = None
         try:
             config = with_absolute_paths(to_config(cfg), Path(HydraConfig.get().runtime.cwd))
             faults = check_config(config)
             if faults:
                 raise ConfigError(faults)
-            ended = self._train(config, folder, signals)
+            run = self._make_run(config, folder)
+            reporter = TrialReporter(config.objective.metric, config.trainer.epochs)
+            ended = run.train(reporter, signals)
         except BaseException as error:
-            _record_failure(error, folder, config, time.monotonic() - started)
+            _record_failure(error, folder, config, run, time.monotonic() - started)
             # Who catches it may keep it, and its frames hold the network and its optimizer.
             traceback.clear_frames(error.__traceback__)
             raise
         _log_end(ended, config.objective.metric, folder)
         return ended
 
-    def _train(self, config: Config, folder: RunFolder, signals: StopSignals) -> Ended:
+    def _make_run(self, config: Config, folder: RunFolder) -> Run:
         # torch is loaded from here on.
         from resnet_sweep.run import Run
         from resnet_sweep.training.session import Session
 
         self._session = self._session or Session()
-        run = Run(
+        return Run(
             config,
             folder,
             self._session,
             previous=current_trial().previous_folders,
             shows_bar=_shows_bar(),
         )
-        reporter = TrialReporter(config.objective.metric, config.trainer.epochs)
-        return run.train(reporter, signals)
 
 
 class TrialReporter:
@@ -221,9 +223,13 @@ def run_trial(cfg: DictConfig) -> float:
 
 
 def _record_failure(
-    error: BaseException, folder: RunFolder, config: Config | None, seconds: float
+    error: BaseException,
+    folder: RunFolder,
+    config: Config | None,
+    run: Run | None,
+    seconds: float,
 ) -> None:
-    """Writes result.json of a run that did not finish."""
+    """Writes result.json of a run that did not finish, with what it came to know."""
     from resnet_sweep.training.environment import repeatable
 
     folder.write_result(
@@ -237,6 +243,7 @@ def _record_failure(
                 "message": str(error),
                 "traceback": traceback.format_exc(),
             },
+            **(run.facts if run is not None else {}),
             **(repeatable(config.trainer.seed) if config is not None else {}),
         }
     )

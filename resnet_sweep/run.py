@@ -18,9 +18,11 @@ from resnet_sweep.config import Config
 from resnet_sweep.files import replacing
 from resnet_sweep.models import build_model
 from resnet_sweep.models.config import model_name
+from resnet_sweep.rerun import Resolved, rerun_yaml
 from resnet_sweep.training import device as devices
 from resnet_sweep.training.config import Recipe
 from resnet_sweep.training.environment import repeatable
+from resnet_sweep.training.facts import data_facts, objective_facts
 from resnet_sweep.training.failures import CheckpointError
 from resnet_sweep.training.folder import RunFolder
 from resnet_sweep.training.loop import FitResult, Trainer
@@ -71,6 +73,10 @@ class Run:
         previous: Folders of earlier attempts at the same run, newest first. It goes on from
             the first that holds a checkpoint, unless its own folder holds one.
         shows_bar: Whether a progress bar is drawn on stderr.
+
+    Attributes:
+        facts: What is known of it beside its metrics, for result.json; more and more as it goes
+            on. A run that fails has what it came to know.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class Run:
         self.config, self.folder, self._session = config, folder, session
         self._previous = [RunFolder(path) for path in previous if path.is_dir()]
         self._shows_bar = shows_bar
+        self.facts: dict[str, Any] = {**objective_facts(config.objective)}
 
     def train(self, reporter: Reporter, signals: StopSignals) -> Ended:
         """Trains until the last epoch or until it is pruned, and writes result.json.
@@ -107,26 +114,27 @@ class Run:
                     raise
                 # Its frames hold the network.
                 pruned, result = error.with_traceback(None), trainer.result()
-            facts = _facts(trainer)
+            peak_memory_mib = devices.peak_memory_mib(trainer.device)
             self.folder.write_result(
                 {
                     "state": "COMPLETE" if pruned is None else "PRUNED",
                     **dataclasses.asdict(result),
-                    **facts,
+                    "peak_memory_mib": peak_memory_mib,
+                    **self.facts,
                     **repeatable(self.config.trainer.seed),
                     **({} if origin is None else {"resumed_from": dataclasses.asdict(origin)}),
                 }
             )
             for folder in (self.folder, *self._previous):
                 folder.last_checkpoint.unlink(missing_ok=True)
-        return Ended(result, facts["peak_memory_mib"], pruned)
+        return Ended(result, peak_memory_mib, pruned)
 
     def _start(self) -> tuple[Trainer, Origin | None]:
         """The trainer, after what an earlier attempt has done."""
         previous = self._take_over()
         trainer = self._build()
         if previous is None:
-            self._log_start(trainer)
+            self._log_start()
             return trainer, None
         folder = str(previous.path)
         try:
@@ -139,7 +147,7 @@ class Run:
         else:
             log.info("goes on from epoch %d of trial folder %s", epoch, folder)
             origin = Origin(folder, epoch)
-        self._log_start(trainer)
+        self._log_start()
         return trainer, origin
 
     def _take_over(self) -> RunFolder | None:
@@ -160,11 +168,21 @@ class Run:
         device = devices.resolve_device(config.trainer.device)
         precision = devices.resolve_precision(config.trainer.precision, device)
         devices.set_process_state(config.trainer, device)
+        threads = torch.get_num_threads()
+        self.facts |= {
+            "device": devices.device_name(device),
+            "precision": precision,
+            "threads": threads,
+        }
         data = self._session.data(config.data)
+        self.facts |= data_facts(data)
+        resolved = Resolved(device.type, precision, threads, len(data.classes), data.content)
+        self.folder.write_rerun(rerun_yaml(config, resolved, self.folder.path))
         torch.manual_seed(config.trainer.seed)
         model = build_model(
             config.model, len(data.classes), config.data.channels, config.data.image_size
         )
+        self.facts["num_parameters"] = sum(p.numel() for p in model.parameters())
         return Trainer(
             model=model,
             data=data,
@@ -177,8 +195,8 @@ class Run:
             console=Console(stderr=True) if self._shows_bar else None,
         )
 
-    def _log_start(self, trainer: Trainer) -> None:
-        facts, data = _facts(trainer), trainer.data
+    def _log_start(self) -> None:
+        facts = self.facts
         log.info(
             "%s, %s parameters, on %s in %s",
             model_name(self.config.model),
@@ -189,9 +207,9 @@ class Run:
         log.info(
             "%s: %d training and %d validation images, %d classes, %d pixels",
             self.config.data.name,
-            len(data.train.labels),
-            len(data.val.labels),
-            len(data.classes),
+            facts["num_train_images"],
+            facts["num_val_images"],
+            facts["num_classes"],
             self.config.data.image_size,
         )
 
@@ -201,15 +219,3 @@ def is_pruned(error: BaseException) -> bool:
     # Whoever raises it has loaded Optuna; a run outside a sweep does without.
     optuna = sys.modules.get("optuna")
     return optuna is not None and isinstance(error, optuna.TrialPruned)
-
-
-def _facts(trainer: Trainer) -> dict[str, Any]:
-    """What is known about a run beside its metrics."""
-    return {
-        "num_parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "device": devices.device_name(trainer.device),
-        "precision": trainer.precision,
-        "peak_memory_mib": devices.peak_memory_mib(trainer.device),
-        "data_hash": trainer.data.content,
-        "num_skipped_images": trainer.data.num_skipped,
-    }

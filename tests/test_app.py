@@ -155,7 +155,8 @@ def test_a_pruned_trial_leaves_its_numbers_and_no_weights(run, tmp_path, caplog)
     assert result["last"] == table.iloc[-1].to_dict()
     assert result["seconds"] > 0
     assert trial.attrs["best_epoch"] == result["best"]["epoch"]
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.csv", "result.json"]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["metrics.csv", "rerun.yaml", "result.json"]
     assert caplog.messages.count("pruned after epoch 2") == 1
 
 

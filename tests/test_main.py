@@ -32,6 +32,7 @@ def test_a_run_leaves_what_the_design_names(command: Command, tmp_path):
         "best.pt",
         "metrics.csv",
         "predictions.npz",
+        "rerun.yaml",
         "result.json",
         "train.log",
     ]

@@ -59,8 +59,8 @@ def open_data(config: DataConfig) -> ImageData:
         Splits whose images are memory maps, copy-on-write.
 
     Raises:
-        DataError: The images are missing, too few, broken or in no known layout, or the cache
-            cannot be written.
+        DataError: The images are missing, too few, broken, in no known layout or not those that
+            ``content`` names, or the cache cannot be written.
     """
     source = build_source(config)
     key = _key(source, config)
@@ -68,6 +68,10 @@ def open_data(config: DataConfig) -> ImageData:
     data = _open_cache(folder, key, config, tells=True)
     if data is None:
         data = _make_cache(source, config, folder, key)
+    if config.content not in (None, data.content):
+        rule = f"the images are others: they hash to {data.content}"
+        fix = "bring the old images back, or type data.content=null to take these"
+        raise DataError([Fault("data.content", config.content, rule, fix=fix)])
     return data
 
 

@@ -49,6 +49,8 @@ class DataConfig:
     split_seed: int = 0
     # What a broken image is: an error, or skip: left out, counted and named in the log.
     on_corrupt: str = "error"
+    # What the decoded images must hash to, as data_hash in result.json; null takes any.
+    content: str | None = None
     # Folder of the decoded images; null is $RESNET_SWEEP_CACHE or ~/.cache/resnet_sweep.
     cache_dir: str | None = None
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -11,6 +11,7 @@ from resnet_sweep.faults import Fault
 # only as another machine would.
 FREE_KEYS = frozenset(
     {
+        "data.content",
         "data.root",
         "data.val_root",
         "data.cache_dir",

@@ -37,6 +37,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def rerun_yaml(self) -> Path:
+        """Configuration that runs it again; there once the data and the device are known."""
+        return self.path / "rerun.yaml"
+
+    @property
     def predictions_npz(self) -> Path:
         """Validation predictions of the best and of the last epoch."""
         return self.path / "predictions.npz"
@@ -99,6 +104,11 @@ class RunFolder:
         """Writes result.json; NaN and infinity, which JSON has not, become null."""
         with replacing(self.result_json) as path:
             path.write_text(json.dumps(_plain(result), indent=2, allow_nan=False) + "\n")
+
+    def write_rerun(self, text: str) -> None:
+        """Writes rerun.yaml."""
+        with replacing(self.rerun_yaml) as path:
+            path.write_text(text, encoding="utf-8")
 
     def write_predictions(
         self, names: Sequence[str], labels: np.ndarray, best: np.ndarray, last: np.ndarray

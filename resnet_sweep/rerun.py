@@ -1,0 +1,105 @@
+"""rerun.yaml: a whole configuration for Hydra that runs a run again."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from resnet_sweep.config import SCHEMA_GROUP, Config
+from resnet_sweep.models.config import TRUSTED_MODULES, allowed_modules
+
+# Groups whose settings the schema cannot know before one of its classes is chosen.
+_GROUPS_OF_CLASSES = ("data", "optimizer", "scheduler")
+_GROUPS = ("model", *_GROUPS_OF_CLASSES, "trainer")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a configuration may leave open, as a run has resolved it.
+
+    Attributes:
+        device: Its kind: "cpu", "cuda" or "mps".
+        precision: "bf16" or "fp32".
+        threads: CPU threads of the arithmetic.
+        num_classes: Classes of the data.
+        content: Hash of the decoded images.
+    """
+
+    device: str
+    precision: str
+    threads: int
+    num_classes: int
+    content: str
+
+
+def rerun_yaml(config: Config, resolved: Resolved, folder: Path) -> str:
+    """A primary config with every value of a run, those that it resolved itself pinned.
+
+    It names none of the choices in the groups, which may be the user's own or change.
+
+    Args:
+        config: Of the run, with absolute paths.
+        resolved: By the run.
+        folder: Where the text will stand as rerun.yaml.
+    """
+    pinned = copy.deepcopy(config)
+    pinned.data.content = resolved.content
+    if pinned.model.num_classes is None:
+        pinned.model.num_classes = resolved.num_classes
+    pinned.trainer.device = resolved.device
+    pinned.trainer.precision = resolved.precision
+    pinned.trainer.threads = resolved.threads
+    defaults: list[Any] = ["config"]
+    for group in _GROUPS_OF_CLASSES:
+        defaults.append({f"{SCHEMA_GROUP}/{group}@{group}": getattr(pinned, group).name})
+    # Hydra wants overrides at the end.
+    defaults += ["_self_", *({f"override {group}": None} for group in _GROUPS)]
+    values = {"defaults": defaults, **_escaped(dataclasses.asdict(pinned))}
+    return _header(pinned, folder) + OmegaConf.to_yaml(OmegaConf.create(values))
+
+
+def _header(config: Config, folder: Path) -> str:
+    words = ["--config-dir", _shell_word(str(folder)), "--config-name", "rerun"]
+    target = config.model._target_
+    if target is not None:
+        module = next(name for name in allowed_modules() if target.startswith(f"{name}."))
+        words += [] if module in TRUSTED_MODULES else ["--allow", module]
+    return (
+        "# Runs this run again, with all that it had resolved:\n"
+        f"#   python -m resnet_sweep {' '.join(words)}\n"
+        "# data.root=FOLDER behind it names the images elsewhere; they must be the same images.\n"
+    )
+
+
+def _shell_word(text: str) -> str:
+    """The text as one word for a shell, on one line that YAML reads."""
+    if text.isprintable():
+        return shlex.quote(text)
+    # bash's quotes for what no other quotes can say on one line.
+    escaped = "".join(
+        char if char.isprintable() and char not in "\\'" else _bytes_of(char) for char in text
+    )
+    return f"$'{escaped}'"
+
+
+def _bytes_of(char: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in char.encode(errors="surrogateescape"))
+
+
+def _escaped(value: Any) -> Any:
+    """The value, such that OmegaConf gives back its strings as they are."""
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(item) for item in value]
+    if isinstance(value, str):
+        # Backslashes mean something to it only before an interpolation.
+        return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)
+    return value
