@@ -156,10 +156,43 @@ def is_held(path: str | os.PathLike[str]) -> bool:
     except FileNotFoundError:
         return False
     try:
+        return _is_locked(number)
+    finally:
+        os.close(number)
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether a living process has claimed a run's folder, as RunFolder.claimed does.
+
+    Args:
+        folder: Of a run; one that is not there, or that may not be read, is not claimed.
+
+    Returns:
+        False as well where the file system has no locks.
+    """
+    try:
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        return _is_locked(number)
+    except OSError:
+        return False
+    finally:
+        os.close(number)
+
+
+def _is_locked(number: int) -> bool:
+    """Whether somebody else has locked an open file.
+
+    Raises:
+        OSError: Its file system has no locks.
+    """
+    try:
         # Shared, so that two probes do not take one another for a holder.
         fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    finally:
-        os.close(number)
+    # Closing it is not enough where a child was forked meanwhile, which has a copy.
+    fcntl.flock(number, fcntl.LOCK_UN)
     return False

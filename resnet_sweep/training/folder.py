@@ -7,8 +7,9 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ import pandas as pd
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.files import replacing
+
+# Whoever reads the folder may share its lock for a moment, to see whether a run holds it.
+_PROBE_S = 1.0
+_PAUSE_S = 0.02
 
 
 class RunFolder:
@@ -70,14 +75,10 @@ class RunFolder:
         """
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            # Another OSError means a file system without locks, which must do without.
-            with suppress(OSError):
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    rule = "is in use by another process"
-                    fix = "choose another folder or wait until it ends"
-                    raise ConfigError([Fault("hydra.run.dir", self.path, rule, fix=fix)]) from None
+            if not _lock(handle):
+                rule = "is in use by another process"
+                fix = "choose another folder or wait until it ends"
+                raise ConfigError([Fault("hydra.run.dir", self.path, rule, fix=fix)])
             yield
         finally:
             os.close(handle)
@@ -125,6 +126,22 @@ class RunFolder:
             np.savez_compressed(
                 stream, name=np.array(names, dtype=str), label=labels, best=best, last=last
             )
+
+
+def _lock(handle: int) -> bool:
+    """Takes an exclusive lock; False where another process keeps its own for a second."""
+    end = time.monotonic() + _PROBE_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(_PAUSE_S)
+        except OSError:
+            return True  # A file system without locks, which must do without.
+        else:
+            return True
 
 
 def _plain(value: Any) -> Any:
