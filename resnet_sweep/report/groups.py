@@ -1,0 +1,211 @@
+"""Groups compared: networks, optimizers, switches, at settings that are otherwise the same."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from resnet_sweep.report.columns import column_names, free_column
+from resnet_sweep.report.paired import (
+    LAST,
+    TEST,
+    LoadPredictions,
+    Split,
+    compare_runs,
+    read_predictions,
+)
+from resnet_sweep.report.settings import (
+    Key,
+    column_or_missing,
+    completed,
+    in_plan_order,
+    is_missing,
+    keys_of,
+    plain,
+    swept_parameters,
+    swept_seeds,
+)
+from resnet_sweep.report.statistics import t_interval
+from resnet_sweep.report.text import one_line
+
+_NUM_VALUES_MIN, _NUM_VALUES_MAX = 2, 4
+_DTYPES = {
+    **dict.fromkeys(("parameter", "a", "b"), "string"),
+    "num_pairs": "Int64",
+    "split": "string",
+    **dict.fromkeys(("a_accuracy", "b_accuracy", "difference"), "float64"),
+    **dict.fromkeys(("difference_low", "difference_high"), "float64"),
+    "method": "string",
+    "mcnemar_p": "float64",
+    "verdict": "string",
+}
+# These stand in front of the other parameters.
+_HEAD = ("parameter", "a", "b")
+
+# What runs are told apart by: the setting, then the value, then the repetition.
+_Cells = dict[Key, dict[str, dict[Key, int]]]
+
+
+def compare_groups(
+    table: pd.DataFrame, load_predictions: LoadPredictions = read_predictions
+) -> pd.DataFrame:
+    """Compares the values of every parameter that names one of a few things.
+
+    Only completed runs of one study are compared that agree on all other parameters and on their
+    seed (on their repeat where seeds are not known): on the test split where all of them have
+    one, else on the last epoch, never on the best. One pair of runs is compared image by image
+    where both have left their predictions of the same images, several by the spread of their
+    differences, which tells about other seeds on these images.
+
+    Args:
+        table: Of runs, as ``load_results`` gives it.
+        load_predictions: Gives what a folder's predictions.npz holds; raises what numpy raises.
+
+    Returns:
+        A row a pair of values and a setting: ``study`` (only of several studies), ``parameter``,
+        ``a``, ``b`` (string), every other parameter at which they are compared, ``num_pairs``
+        (Int64; pairs of runs with an accuracy), ``split`` ("test" or "last epoch"),
+        ``a_accuracy``, ``b_accuracy`` (float64, means), ``difference`` (a less b),
+        ``difference_low``, ``difference_high`` (float64), ``method`` ("same images",
+        "t over N seeds", "unpaired: ..." with the reason; NA without an interval),
+        ``mcnemar_p`` (float64, of one pair on the same images), ``verdict`` ("resnet50 better by
+        0.06 (0.02 to 0.10)", "no difference shown", "no interval", "not known").
+    """
+    runs = in_plan_order(completed(table)).reset_index(drop=True)
+    names = swept_parameters(table)
+    # A run meets several others of its setting, which follow one another.
+    load = lru_cache(maxsize=16)(load_predictions)
+    rows: list[dict[str, Any]] = []
+    settings: list[dict[str, Any]] = []
+    for name in [name for name in names if _is_categorical(runs[name])]:
+        others = [other for other in names if other != name]
+        for a, b, pairs in _matches(runs, name, others):
+            first = runs.iloc[pairs[0][0]]
+            settings.append({other: plain(first[other]) for other in others})
+            study = plain(first["study"]) if "study" in runs else ""
+            values = {"study": study, "parameter": name, "a": a, "b": b}
+            rows.append(values | _row(runs, pairs, (a, b), load))
+    return _frame(rows, settings, names)
+
+
+def _is_categorical(column: pd.Series[Any]) -> bool:
+    values = [value for value in map(plain, column) if not is_missing(value)]
+    if not all(value is None or isinstance(value, str | bool) for value in values):
+        return False
+    return _NUM_VALUES_MIN <= len(set(values)) <= _NUM_VALUES_MAX
+
+
+def _matches(
+    runs: pd.DataFrame, name: str, others: Sequence[str]
+) -> list[tuple[str, str, list[tuple[int, int]]]]:
+    """Pairs of values, with the pairs of runs to compare them by; a match a setting."""
+    values = [plain(value) for value in runs[name]]
+    order = list(dict.fromkeys(one_line(value) for value in values if not is_missing(value)))
+    cells: _Cells = {}
+    where = keys_of(runs, [*(["study"] if "study" in runs else []), *others])
+    for i, (setting, repetition) in enumerate(zip(where, _repetitions(runs), strict=True)):
+        if not is_missing(values[i]):
+            here = cells.setdefault(setting, {}).setdefault(one_line(values[i]), {})
+            here.setdefault(repetition, i)
+    found = []
+    for groups in cells.values():
+        for a, b in itertools.combinations([value for value in order if value in groups], 2):
+            pairs = [(i, groups[b][key]) for key, i in groups[a].items() if key in groups[b]]
+            if pairs:
+                found.append((a, b, pairs))
+    return found
+
+
+def _repetitions(runs: pd.DataFrame) -> list[Key]:
+    """What tells the runs of one setting apart."""
+    is_seeded = "seed" in runs and bool(runs["seed"].notna().all())
+    name = "seed" if is_seeded else "repeat"
+    return keys_of(runs, [*([name] if name in runs else []), *swept_seeds(runs)])
+
+
+def _row(
+    runs: pd.DataFrame,
+    pairs: Sequence[tuple[int, int]],
+    names: tuple[str, str],
+    load: LoadPredictions,
+) -> dict[str, Any]:
+    """What pairs of runs say about their two values."""
+    split, a, b, known = _accuracies(runs, pairs)
+    if not known.any():
+        return {"num_pairs": 0, "verdict": "not known"}
+    num_pairs = int(known.sum())
+    p = math.nan
+    if num_pairs == 1:
+        one, other = pairs[int(np.argmax(known))]
+        comparison = compare_runs(runs.iloc[one], runs.iloc[other], split, load)
+        estimate, method, p = comparison.estimate, comparison.method, comparison.mcnemar_p
+    else:
+        estimate = t_interval((a - b)[known])
+        method = f"t over {num_pairs} seeds" if not math.isnan(estimate.low) else ""
+    return {
+        "num_pairs": num_pairs,
+        "split": split.name,
+        "a_accuracy": float(a[known].mean()),
+        "b_accuracy": float(b[known].mean()),
+        "difference": estimate.value,
+        "difference_low": estimate.low,
+        "difference_high": estimate.high,
+        "method": method or None,
+        "mcnemar_p": p,
+        "verdict": _verdict(*names, estimate.value, estimate.low, estimate.high),
+    }
+
+
+def _accuracies(
+    runs: pd.DataFrame, pairs: Sequence[tuple[int, int]]
+) -> tuple[Split, np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The split to compare on, both accuracies of each pair, and which pairs have both."""
+    places = np.array(pairs)
+    for split in (TEST, LAST):
+        a, b = (
+            column_or_missing(runs.iloc[places[:, side]], split.accuracy).to_numpy()
+            for side in (0, 1)
+        )
+        known = np.isfinite(a) & np.isfinite(b)
+        if known.all():
+            break
+    return split, a, b, known
+
+
+def _verdict(a: str, b: str, difference: float, low: float, high: float) -> str:
+    if math.isnan(low):
+        return "no interval"
+    if low <= 0 <= high:
+        return "no difference shown"
+    better = a
+    if high < 0:
+        better, difference, low, high = b, -difference, -high, -low
+    # More decimals only where two would make the nearer bound a zero.
+    num_decimals = next((num for num in (2, 3) if low >= 0.5 * 10**-num), 4)
+    texts = [f"{one:.{num_decimals}f}" for one in (difference, low, high)]
+    return f"{better} better by {texts[0]} ({texts[1]} to {texts[2]})"
+
+
+def _frame(
+    rows: list[dict[str, Any]], settings: list[dict[str, Any]], names: Sequence[str]
+) -> pd.DataFrame:
+    columns = {
+        name: pd.Series([row.get(name) for row in rows], dtype=dtype)
+        for name, dtype in _DTYPES.items()
+    }
+    used = [name for name in names if any(name in setting for setting in settings)]
+    others = {
+        name: free_column([setting.get(key, math.nan) for setting in settings])
+        for key, name in column_names(used, ("study", *_DTYPES), "params").items()
+    }
+    head = {name: columns.pop(name) for name in _HEAD}
+    studies = pd.Series([row["study"] for row in rows], dtype="string")
+    if studies.nunique() > 1:
+        head = {"study": studies, **head}
+    return pd.DataFrame(head | others | columns)
