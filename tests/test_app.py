@@ -19,7 +19,7 @@ import torch
 from commands import SMALL
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from torch import nn
 
 from resnet_sweep.app import TrialTask, run_trial
@@ -249,6 +249,59 @@ def test_failures_pass_through_after_they_are_written_down(
     assert str(caught.value) in caplog.messages
     assert math.isnan(run("1", *TINY, override, task=run_trial))
     assert result_of(tmp_path / "1")["error"]["kind"] == kind
+
+
+def test_what_a_failed_run_came_to_know_is_kept(run, tmp_path):
+    with pytest.raises(NonFiniteLossError):
+        run("0", *TINY, "optimizer.lr=1e38", "objective.metric=val_loss")
+    result = result_of(tmp_path / "0")
+    known = {key: result[key] for key in ("metric", "direction", "threads", "num_val_images")}
+    assert known == {
+        "metric": "best_val_loss",
+        "direction": "minimize",
+        "threads": 1,
+        "num_val_images": 40,
+    }
+    assert result["num_parameters"] > 0
+    assert (tmp_path / "0" / "rerun.yaml").exists()
+    # In the same folder again: what is there of another configuration is not left.
+    with pytest.raises(DataError):
+        run("0", *TINY, "data.num_val=100000")
+    result = result_of(tmp_path / "0")
+    assert (result["metric"], result["seed"]) == ("best_val_accuracy", 0)
+    assert "num_classes" not in result
+    assert not (tmp_path / "0" / "rerun.yaml").exists()
+
+
+def test_facts_of_the_objective_and_of_the_data(run, tmp_path):
+    run("0", *TINY, "objective.epoch=last", "data.num_test=20", "model.num_classes=12")
+    result = result_of(tmp_path / "0")
+    assert (result["metric"], result["direction"]) == ("last_val_accuracy", "maximize")
+    # Of the data, although the network has more outputs.
+    assert result["num_classes"] == 10
+    numbers = [result[f"num_{split}_images"] for split in ("train", "val", "test")]
+    assert numbers == [96, 40, 20]
+    assert result["chance_accuracy"] == 0.1
+    assert result["threads"] == 1
+
+
+def test_a_run_again_of_an_earlier_ones_values_is_the_same_run(composed, run, tmp_path):
+    run("0", *EXACT, "data.num_test=20")
+    pinned = OmegaConf.load(tmp_path / "0" / "rerun.yaml")
+    del pinned["defaults"]
+    again = OmegaConf.merge(composed(*EXACT), pinned)
+    assert isinstance(again, DictConfig)
+    with running(Listener()):
+        TrialTask()(inside_job(again, tmp_path / "1"))
+    assert_same_run(tmp_path / "0", tmp_path / "1")
+
+
+def test_images_other_than_those_that_are_asked_for_are_refused(run, tmp_path):
+    run("0", *TINY)
+    content = result_of(tmp_path / "0")["data_hash"]
+    run("1", *TINY, f"data.content='{content}'")
+    with pytest.raises(DataError, match=f"the images are others: they hash to {content}"):
+        run("2", *TINY, "data.content=another")
 
 
 def test_a_crash_in_a_trial_leaves_no_checkpoint_and_no_network(run, tmp_path, caplog):

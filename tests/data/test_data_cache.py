@@ -95,6 +95,18 @@ def test_augmentation_and_on_corrupt_share_the_cache(config, decoded):
     assert len(decoded) == 20
 
 
+def test_images_that_hash_to_something_else_are_refused(config, decoded):
+    config.content = "another"
+    with pytest.raises(DataError, match=r"data.content=another: the images are others: they hash"):
+        open_data(config)
+    # What was decoded serves whoever asks for it.
+    config.content = None
+    content = open_data(config).content
+    config.content = content
+    assert open_data(config).content == content
+    assert len(decoded) == 20
+
+
 def test_a_changed_file_makes_a_new_cache(config, decoded):
     key = open_data(config).key
     path = Path(config.root) / "train" / "cat.0.jpg"
