@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from resnet_sweep.data.dataset import Split
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.files import replacing
 
@@ -48,7 +50,7 @@ class RunFolder:
 
     @property
     def predictions_npz(self) -> Path:
-        """Validation predictions of the best and of the last epoch."""
+        """Predictions of the best and of the last epoch, and of the test split."""
         return self.path / "predictions.npz"
 
     @property
@@ -112,20 +114,33 @@ class RunFolder:
             path.write_text(text, encoding="utf-8")
 
     def write_predictions(
-        self, names: Sequence[str], labels: np.ndarray, best: np.ndarray, last: np.ndarray
+        self,
+        val: Split,
+        best: NDArray[np.int64],
+        last: NDArray[np.int64],
+        test: tuple[Split, NDArray[np.int64]] | None = None,
     ) -> None:
-        """Writes predictions.npz.
+        """Writes predictions.npz: ``name``, ``label``, ``best`` and ``last``.
+
+        With a test split ``test_name``, ``test_label`` and ``test`` as well.
 
         Args:
-            names: Of the validation images, [n].
-            labels: Their classes, [n] int64.
-            best: Predicted classes at the best epoch, [n] int64.
-            last: Predicted classes at the last epoch, [n] int64.
+            val: The validation images, n of them.
+            best: Their predicted classes at the best epoch, [n].
+            last: Their predicted classes at the last epoch, [n].
+            test: The test images, m of them, and their predicted classes at the epoch that is
+                judged, [m].
         """
+        arrays = {"name": _names(val), "label": val.labels, "best": best, "last": last}
+        if test is not None:
+            split, predictions = test
+            arrays |= {"test_name": _names(split), "test_label": split.labels, "test": predictions}
         with replacing(self.predictions_npz) as path, path.open("wb") as stream:
-            np.savez_compressed(
-                stream, name=np.array(names, dtype=str), label=labels, best=best, last=last
-            )
+            np.savez_compressed(stream, **arrays)
+
+
+def _names(split: Split) -> NDArray[np.str_]:
+    return np.array(split.names, dtype=str)
 
 
 def _lock(handle: int) -> bool:

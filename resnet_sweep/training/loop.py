@@ -53,6 +53,21 @@ class FitResult:
     images_per_s: float
 
 
+@dataclass(frozen=True)
+class Tested:
+    """What the test split gave.
+
+    Attributes:
+        row: "test_loss" and "test_accuracy".
+        split: Its images.
+        predictions: Their predicted classes, [n] int64.
+    """
+
+    row: Row
+    split: Split
+    predictions: Tensor
+
+
 class Trainer:
     """Trains one network on one data set.
 
@@ -240,12 +255,6 @@ class Trainer:
         """Measures the test split and writes what stays of the run."""
         state = self.state
         assert state.last_predictions is not None
-        self.folder.write_predictions(
-            self.data.val.names,
-            self.data.val.labels,
-            state.best["predictions"].numpy(),
-            state.last_predictions.numpy(),
-        )
         save_tensors(
             {
                 "model": state.best["model"],
@@ -254,8 +263,14 @@ class Trainer:
             },
             self.folder.best_checkpoint,
         )
-        weights = state.best["model"] if self.recipe.objective.epoch == "best" else None
-        return self.result(self._test(weights, raise_if_stopped))
+        test = self._test(raise_if_stopped)
+        self.folder.write_predictions(
+            self.data.val,
+            state.best["predictions"].numpy(),
+            state.last_predictions.numpy(),
+            None if test is None else (test.split, test.predictions.numpy()),
+        )
+        return self.result(None if test is None else test.row)
 
     def result(self, test: Row | None = None) -> FitResult:
         """How the run stands after the epochs that are finished, one at least.
@@ -275,17 +290,18 @@ class Trainer:
             images_per_s=num_images / sum(row["seconds"] for row in state.rows),
         )
 
-    def _test(
-        self, weights: dict[str, Any] | None, raise_if_stopped: Callable[[], None]
-    ) -> Row | None:
+    def _test(self, raise_if_stopped: Callable[[], None]) -> Tested | None:
         """The test split's only use, with the weights of the epoch that is judged."""
-        if self.data.test is None:
+        split = self.data.test
+        if split is None:
             return None
-        if weights is not None:
-            self.model.load_state_dict(weights)
-        batches = self._eval_batches(self.data.test)
-        reading, _ = evaluate(self.model, batches, self.device, self.precision, raise_if_stopped)
-        return {"test_loss": reading.loss, "test_accuracy": reading.accuracy}
+        if self.recipe.objective.epoch == "best":
+            self.model.load_state_dict(self.state.best["model"])
+        reading, predictions = evaluate(
+            self.model, self._eval_batches(split), self.device, self.precision, raise_if_stopped
+        )
+        row: Row = {"test_loss": reading.loss, "test_accuracy": reading.accuracy}
+        return Tested(row, split, predictions)
 
     def _eval_batches(self, split: Split) -> EvalBatches:
         return EvalBatches(

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from resnet_sweep.data.dataset import Split
 from resnet_sweep.faults import ConfigError
 from resnet_sweep.study.locks import is_claimed
 from resnet_sweep.training import folder as folders
@@ -46,16 +47,26 @@ def test_result_is_strict_json_whatever_the_numbers_are(tmp_path):
     assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": {"d": [1, 2]}}
 
 
+def split_of(*names: str) -> Split:
+    return Split(np.zeros((len(names), 1, 1, 1), np.uint8), np.arange(len(names)), names)
+
+
 def test_predictions_need_no_pickle(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.write_predictions(
-        ["cat.1", "dog.2"], np.array([0, 1]), np.array([0, 0]), np.ones(2, int)
-    )
+    folder.write_predictions(split_of("cat.1", "dog.2"), np.array([0, 0]), np.ones(2, int))
     with np.load(folder.predictions_npz, allow_pickle=False) as stored:
         assert stored["name"].tolist() == ["cat.1", "dog.2"]
         assert stored["label"].tolist() == [0, 1]
         assert stored["best"].tolist() == [0, 0]
         assert stored["last"].tolist() == [1, 1]
+        assert len(stored) == 4
+    test = (split_of("dog.3"), np.array([1]))
+    folder.write_predictions(split_of("cat.1", "dog.2"), np.zeros(2, int), np.ones(2, int), test)
+    with np.load(folder.predictions_npz, allow_pickle=False) as stored:
+        assert stored["name"].tolist() == ["cat.1", "dog.2"]
+        assert stored["test_name"].tolist() == ["dog.3"]
+        assert stored["test_label"].tolist() == [0]
+        assert stored["test"].tolist() == [1]
 
 
 @contextmanager

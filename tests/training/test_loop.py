@@ -123,6 +123,9 @@ def test_predictions_are_those_of_the_metrics(data, tmp_path):
         for row, name in ((result.best, "best"), (result.last, "last")):
             assert (stored[name] == stored["label"]).mean() == row["val_accuracy"]
         assert stored["name"].tolist() == list(data.val.names)
+        assert result.test is not None
+        assert (stored["test"] == stored["test_label"]).mean() == result.test["test_accuracy"]
+        assert stored["test_name"].tolist() == list(data.test.names)
 
 
 def test_best_weights_give_the_best_epochs_accuracy(data, tmp_path):
