@@ -119,11 +119,9 @@ def _typed(text: str) -> Any:
     text = text.strip()
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
-    if _NUMBER.fullmatch(text):
-        try:
-            return int(text)
-        except ValueError:
-            return float(text)
+    number = number_in(text)
+    if number is not None:
+        return number
     if text.lower() == "nan" or not text:
         return math.nan
     if text[0] in "[{":
@@ -132,6 +130,20 @@ def _typed(text: str) -> Any:
         except ValueError:
             return text
     return text
+
+
+def number_in(text: str) -> int | float | None:
+    """The number that a text is, whole if it is written so; None for every other text.
+
+    Args:
+        text: Of a cell or a command line.
+    """
+    if not _NUMBER.fullmatch(text):
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def plain(value: Any) -> Any:
