@@ -59,6 +59,12 @@ class ConfigError(UserError):
     title = "the configuration is refused"
 
 
+class ResultsError(ConfigError):
+    """There are no results where somebody looks for them."""
+
+    title = "there are no results to read"
+
+
 class DataError(UserError):
     """The data on disk is not what the configuration needs."""
 

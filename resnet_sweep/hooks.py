@@ -84,16 +84,22 @@ class TableLast(Callback):
         if Verdict.exit_code == ExitCode.BAD_CONFIG or not folder.is_dir():
             return  # Refused before it began.
         # pandas takes a moment to load, and a refusal needs none of it.
-        from resnet_sweep.report.table import load_sweep, render
+        from resnet_sweep.report.folders import multirun_source
+        from resnet_sweep.report.report import Report
+        from resnet_sweep.report.terminal import tell_results, written_lines
+        from resnet_sweep.study.folder import StudyFolder
 
         try:
-            table = load_sweep(folder, is_over=True)
-            path = folder / "results.csv"
-            table.to_csv(path, index=False)
-            print(f"\n{render(table)}\n\n{path}")
+            report, files = Report([multirun_source(folder, is_over=True)]), StudyFolder(folder)
+            report.write_tables(files)
+            print(f"\n{tell_results(report, width=None)}")
+            best = report.write_best(files)
+            report.write_page(files, best)
+            print("\n".join(written_lines(files, best)))
         except Exception:
-            log.exception("the table of %s could not be made", folder)
+            log.exception("the report of %s could not be made", folder)
             raise SystemExit(1) from None
+        table = report.runs
         if table.empty:
             return  # Whatever stopped the sweep before its first trial is for main to tell.
         num_complete = int((table["state"] == "COMPLETE").sum())

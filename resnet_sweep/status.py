@@ -81,6 +81,7 @@ def _show(snapshot: Snapshot, folder: Path) -> None:
 
     from resnet_sweep.report.render import render
     from resnet_sweep.report.results import table_of
+    from resnet_sweep.report.studies import study_source
     from resnet_sweep.report.text import writable
     from resnet_sweep.sweep.picture import picture
 
@@ -89,7 +90,8 @@ def _show(snapshot: Snapshot, folder: Path) -> None:
     console = Console(width=width, highlight=False)
     console.print(picture(snapshot, console.size))
     console.print(_activity(snapshot), style="dim")
-    text = render(table_of(snapshot, folder), width=width, num_rows=_NUM_ROWS)
+    source = study_source(snapshot, folder.absolute())
+    text = render(table_of([source]), width, _NUM_ROWS, source.notes)
     print(writable(f"\n{text}", sys.stdout))
 
 

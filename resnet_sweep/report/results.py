@@ -1,224 +1,180 @@
-"""The table of a study: a row a ticket, from its storage and what its trials left on disk."""
+"""Tables of runs and of their epochs, from whatever a sweep has left."""
 
 from __future__ import annotations
 
-import json
-import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
-from resnet_sweep.files import replacing
-from resnet_sweep.report.table import (
-    MEASURED,
-    column_names,
-    load_sweep,
-    measured_facts,
-    read_result,
-)
-from resnet_sweep.study.folder import StudyFolder
-from resnet_sweep.study.reading import Snapshot, holds_study, read_study
-from resnet_sweep.study.standing import STATES, Ticket, seconds_of
+from resnet_sweep.faults import ConfigError, one_of
+from resnet_sweep.report.columns import Row, fixed_column, frame
+from resnet_sweep.report.files import read_csv
+from resnet_sweep.report.runs import read_metrics
+from resnet_sweep.report.source import Source
+from resnet_sweep.report.sources import Paths, open_sources
 
-# What the engine itself keeps beside a trial; it has a column of its own, or none.
-_OF_THE_ENGINE = frozenset(
-    (
-        *("ticket", "attempt", "retry_of", "worker", "slot", "folder", "seconds"),
-        *("failure", "error", "traceback", "duplicate_of"),
-    )
-)
-_ORDER_NOTE = (
-    "Workers drew values side by side: these depend on the order in which trials ended, "
-    "which is in events.log"
-)
+Attempts = Literal["last", "all"]
+ATTEMPTS = ("last", "all")
+_OF_A_RUN = ("study", "ticket", "number", "repeat", "attempt")
 
 
-def load_results(folder: str | Path) -> pd.DataFrame:
-    """Reads the results of a sweep, best first.
+def load_results(
+    paths: Paths, attempts: Attempts = "last", config: Sequence[str] | Literal["all"] = ()
+) -> pd.DataFrame:
+    """Reads the results of sweeps and runs, best first; also while they run.
 
     Args:
-        folder: The sweep's folder, also while it runs; of ours or of another sweeper.
+        paths: Folders of sweeps (of ours or of another sweeper) or of single runs, folders above
+            them, ``results.csv`` files, URLs of Optuna storages; one or several.
+        attempts: Of trials that were taken up again the last attempt, or all.
+        config: Dotted keys of the configuration that get columns as well; "all" for every key.
 
     Returns:
-        A row a ticket of the study, with its last attempt: ``number`` (Int64, missing for one
-        that waits), ``state`` (COMPLETE, PRUNED, FAIL, RUNNING, WAITING), ``objective`` (float64;
-        ``objective_0`` and so on of several), every parameter under its key (whole numbers
-        Int64, numbers float64, others as they are), what is known of ``best_epoch``,
-        ``seconds`` and other measurements (float64), ``attempt`` (Int64), ``worker``, ``slot``,
-        ``error`` (kind: message), ``started``, ``ended``, ``duplicate_of`` where there is any,
-        and ``folder``, relative to the sweep's. A parameter or measurement whose name is taken
-        becomes ``params_<name>`` or ``attrs_<name>``. Of another sweeper's trials less is known;
-        see ``load_sweep``.
+        A row a run: a trial, or with repeats each of its runs. In this order:
+
+        ``study`` (string), ``ticket`` (Int64, its number in the plan), ``number`` (Int64, of
+        Optuna's trial; missing for one that waits and for single runs), ``repeat`` (Int64, missing
+        without repeats), ``attempt`` (Int64, from 0), ``state`` (string: COMPLETE, PRUNED, FAIL,
+        RUNNING, WAITING);
+
+        every parameter under its key: Int64, float64, boolean or string, object for mixtures,
+        where None is the value null and missing means that it has no part in the trial;
+
+        ``objective`` (float64; of several ``objective_0`` and so on), ``metric`` (string, the
+        column that the objective repeats), ``direction`` (string), ``published`` (float64) and
+        ``published_learned`` (boolean) if the study has published values, ``best_epoch``
+        (Int64), ``best_train_loss``, ``best_train_accuracy``, ``best_val_loss``,
+        ``best_val_accuracy``, ``epochs`` (Int64, how many were finished), ``last_train_loss``,
+        ``last_train_accuracy``, ``last_val_loss``, ``last_val_accuracy``,
+        ``last_val_accuracy_low`` and ``_high`` (95% interval), ``chance_accuracy``, ``learned``
+        (boolean: the interval lies above chance), ``test_loss``, ``test_accuracy``,
+        ``test_accuracy_low`` and ``_high``, ``num_val_images``, ``num_test_images`` (Int64);
+        numbers are float64;
+
+        what the task has told; ``seconds``, ``images_per_s``, ``peak_memory_mib`` (float64),
+        ``device``, ``precision`` (string), ``seed`` (Int64), ``worker``, ``slot`` (string),
+        ``started``, ``ended`` (datetime64[us]), ``duplicate_of`` (Int64), ``error_kind``,
+        ``error``, ``folder`` (string), then the configuration's values.
+
+        Columns of which nothing is known are left out, save study to state, objective, metric,
+        direction, seconds, error_kind, error and folder. A name that is taken gets a prefix:
+        ``params_``, ``attrs_``, ``config_``.
 
     Raises:
-        ConfigError: The folder names a study that cannot be read.
+        ResultsError: There are no results at a path.
+        ConfigError: ``attempts`` is not known.
     """
-    folder = Path(folder)
-    if not holds_study(folder) and folder.is_dir():
-        table = load_sweep(folder)
-        if not table.empty or StudyFolder(folder).multirun_yaml.exists():
-            return table
-    return table_of(read_study(folder), folder)
+    faults = one_of("attempts", attempts, ATTEMPTS)
+    if faults:
+        raise ConfigError(faults)
+    sources = open_sources(paths, None if config == "all" else tuple(config))
+    return table_of(sources, attempts)
 
 
-def write_results(table: pd.DataFrame, folder: StudyFolder) -> None:
-    """Writes results.csv into a sweep's folder, whole or not at all.
+def load_history(paths: Paths) -> pd.DataFrame:
+    """Reads how the runs of sweeps went, epoch by epoch; also while they run.
 
     Args:
-        table: As ``load_results`` gives it.
-        folder: The sweep's.
+        paths: As for ``load_results``; of a ``results.csv`` the ``history.csv`` beside it is
+            read, which may also be named itself.
+
+    Returns:
+        A row a run and epoch, of the last attempts: ``study`` (string), ``ticket``, ``number``,
+        ``repeat``, ``attempt``, ``epoch`` (Int64), then what the run has measured (float64;
+        of ours ``train_loss``, ``train_accuracy``, ``val_loss``, ``val_accuracy``, ``lr``,
+        ``seconds``, ``val_seconds``, ``images_per_s``), ``reported`` (float64, what the pruner
+        was told) and ``folder`` (string).
+
+    Raises:
+        ResultsError: There are no results at a path.
     """
-    with replacing(folder.results_csv) as path:
-        table.to_csv(path, index=False)
+    named = [paths] if isinstance(paths, str | Path) else list(paths)
+    files = [one for one in named if Path(one).name == "history.csv"]
+    tables = [read_csv(Path(one)) for one in files]
+    rest = [one for one in named if one not in files]
+    return _together([*tables, *([history_of(open_sources(rest))] if rest else [])])
 
 
-def table_of(snapshot: Snapshot, folder: Path) -> pd.DataFrame:
-    """The table of a study that has been read already.
+def table_of(sources: Iterable[Source], attempts: Attempts = "last") -> pd.DataFrame:
+    """The table of runs, see ``load_results``.
 
     Args:
-        snapshot: Of the study.
-        folder: Of the sweep, where the trials' folders are.
+        sources: That have been read.
+        attempts: The last ones, or all.
     """
-    best = {ticket.ticket for ticket in snapshot.best}
-    tickets = sorted(
-        snapshot.tickets,
-        key=lambda ticket: (ticket.ticket not in best, *_rank(ticket, snapshot.maximize)),
-    )
-    parameters = dict.fromkeys(key for ticket in snapshot.tickets for key in ticket.values)
-    table = pd.DataFrame(
-        {
-            "number": _whole([ticket.last and ticket.last.number for ticket in tickets]),
-            "state": [ticket.state for ticket in tickets],
-            **_objectives(tickets, len(snapshot.maximize)),
-        }
-    )
-    facts = [_facts(ticket, folder) for ticket in tickets]
-    known = {key for fact in facts for key, value in fact.items() if value is not None}
-    tail = _tail(tickets)
-    measured = [key for key in MEASURED if key in known]
-    measured += sorted(known.difference(measured))
-    taken = [*table, *measured, *tail]
-    columns: dict[str, pd.Series[Any]] = {
-        name: _parameter([ticket.values.get(key, float("nan")) for ticket in tickets])
-        for key, name in column_names(parameters, taken, "params").items()
+    rows = [row for source in sources for row in source.rows]
+    return frame([row for row in rows if row.is_last or attempts == "all"])
+
+
+def history_of(sources: Iterable[Source]) -> pd.DataFrame:
+    """The table of epochs, see ``load_history``.
+
+    Args:
+        sources: That have been read.
+    """
+    return _together([_history(source) for source in sources])
+
+
+def _history(source: Source) -> pd.DataFrame:
+    if source.history_csv is not None:
+        return read_csv(source.history_csv)
+    reported = _reported(source)
+    epochs: list[dict[str, Any]] = []
+    for row in source.rows:
+        if row.is_last:
+            epochs += _epochs(row, reported.get(row.facts.get("number"), {}))
+    return _epoch_frame(epochs)
+
+
+def _reported(source: Source) -> dict[Any, dict[int, float]]:
+    """By number what each trial has reported, by step."""
+    trials = source.snapshot.trials if source.snapshot is not None else ()
+    return {trial.number: trial.intermediate_values for trial in trials}
+
+
+def _epochs(row: Row, reported: dict[int, float]) -> list[dict[str, Any]]:
+    facts = row.facts
+    # Only the first of several runs reports.
+    values = reported if not facts.get("repeat") else {}
+    folder = facts.get("folder")
+    measured = read_metrics(Path(folder)) if folder is not None else []
+    by_epoch = {int(one["epoch"]): one for one in measured}
+    own = {key: facts.get(key) for key in (*_OF_A_RUN, "folder")}
+    return [
+        {**by_epoch.get(epoch, {}), **own, "epoch": epoch, "reported": values.get(epoch)}
+        for epoch in sorted({*by_epoch, *values})
+    ]
+
+
+def _epoch_frame(epochs: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    fixed = (*_OF_A_RUN, "epoch", "reported", "folder")
+    measured = dict.fromkeys(key for one in epochs for key in one if key not in fixed)
+    names = (*_OF_A_RUN, "epoch", *measured, "reported", "folder")
+    columns = {
+        name: (
+            pd.Series([one.get(name) for one in epochs], dtype="Int64")
+            if name == "epoch"
+            else _column(name, epochs)
+        )
+        for name in names
     }
-    parameter_names = list(columns)
-    taken = [*table, *columns, *tail]
-    for key, name in column_names(measured, taken, "attrs").items():
-        columns[name] = _measured([fact.get(key) for fact in facts])
-    table = pd.concat([table, pd.DataFrame(columns | tail)], axis=1)
-    table.attrs["parameters"] = parameter_names
-    if snapshot.is_order_dependent:
-        table.attrs["note"] = _ORDER_NOTE
-    return table
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(epochs)))
 
 
-def _rank(ticket: Ticket, maximize: tuple[bool, ...]) -> tuple[Any, ...]:
-    values = ticket.last.values if ticket.last is not None else None
-    is_ranked = ticket.state in ("COMPLETE", "PRUNED") and values
-    signed = zip(maximize, values or [], strict=False)
-    loss = [-value if more else value for more, value in signed] if is_ranked else []
-    number = ticket.last.number if ticket.last is not None else float("inf")
-    return STATES.index(ticket.state), not loss, loss, number, ticket.ticket
-
-
-def _objectives(tickets: list[Ticket], num: int) -> dict[str, pd.Series[Any]]:
-    names = ["objective"] if num == 1 else [f"objective_{i}" for i in range(num)]
-    rows = [ticket.last.values if ticket.last is not None else None for ticket in tickets]
-    return {
-        name: _floats([row[i] if row and i < len(row) else None for row in rows])
-        for i, name in enumerate(names)
-    }
-
-
-def _tail(tickets: list[Ticket]) -> dict[str, pd.Series[Any]]:
-    attrs = [ticket.last.user_attrs if ticket.last is not None else {} for ticket in tickets]
-
-    def whole(key: str) -> pd.Series[Any]:
-        return _whole([attr.get(key) for attr in attrs])
-
-    def text(key: str) -> pd.Series[Any]:
-        return pd.Series([str(attr.get(key, "")) for attr in attrs], dtype=object)
-
-    def time(key: str) -> pd.Series[Any]:
-        times = [getattr(ticket.last, key, None) for ticket in tickets]
-        return pd.Series(times, dtype="datetime64[us]")
-
-    has_duplicates = any("duplicate_of" in attr for attr in attrs)
-    return {
-        "attempt": whole("attempt"),
-        "worker": text("worker"),
-        "slot": text("slot"),
-        "error": pd.Series([ticket.reason for ticket in tickets], dtype=object),
-        "started": time("datetime_start"),
-        "ended": time("datetime_complete"),
-        **({"duplicate_of": whole("duplicate_of")} if has_duplicates else {}),
-        "folder": text("folder"),
-    }
-
-
-def _facts(ticket: Ticket, folder: Path) -> dict[str, Any]:
-    """What a task and its files tell about a trial, beside its objective."""
-    if ticket.last is None:
-        return {}
-    attrs = ticket.last.user_attrs
-    facts = {key: value for key, value in attrs.items() if key not in _OF_THE_ENGINE}
-    num_repeats = len(attrs.get("repeat_values", []))
-    if num_repeats:
-        # What the task has told is of its last run only.
-        facts |= _means_on_disk(_folders(ticket, folder), num_repeats)
-    elif "folder" in attrs:
-        path = folder / attrs["folder"]
-        # Of several runs the first may be all that there was.
-        facts = measured_facts(read_result(path) or read_result(path / "0")) | facts
-    return facts | {"seconds": seconds_of(ticket.last)}
-
-
-def _folders(ticket: Ticket, folder: Path) -> list[Path]:
-    """Those of a ticket's attempts, newest first: runs that had ended are not run again."""
-    found = [attempt.user_attrs.get("folder") for attempt in reversed(ticket.attempts)]
-    return [folder / one for one in found if one is not None]
-
-
-def _means_on_disk(folders: list[Path], num_repeats: int) -> dict[str, float]:
-    """The means of what several runs' result.json say, and the seed of the first."""
-    runs = []
-    for i in range(num_repeats):
-        results = (read_result(folder / str(i)) for folder in folders)
-        runs.append(measured_facts(next(filter(None, results), {})))
-    keys = [key for key in MEASURED if all(key in run for run in runs)]
-    means = {key: statistics.fmean(run[key] for run in runs) for key in keys}
-    return means | ({"seed": runs[0]["seed"]} if "seed" in means else {})
-
-
-def _whole(values: list[Any]) -> pd.Series[Any]:
-    return pd.Series(values, dtype="Int64")
-
-
-def _floats(values: list[Any]) -> pd.Series[Any]:
+def _column(name: str, epochs: Sequence[dict[str, Any]]) -> pd.Series[Any]:
+    values = [one.get(name) for one in epochs]
+    if name in (*_OF_A_RUN, "folder"):
+        return fixed_column(name, values)
     return pd.Series(values, dtype="float64")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _parameter(values: list[Any]) -> pd.Series[Any]:
-    """Missing is NaN where the parameter has no part in a trial, None where it is null."""
-    present = [value for value in values if value is not None and value == value]
-    if present and all(_is_number(value) for value in present):
-        if all(isinstance(value, int) and abs(value) < 2**63 for value in present):
-            return _whole([value if value == value else None for value in values])
-        return _floats(values)
-    return pd.Series(values, dtype=object)
-
-
-def _measured(values: list[Any]) -> pd.Series[Any]:
-    present = [value for value in values if value is not None]
-    if all(_is_number(value) for value in present):
-        return _floats(values)
-    return pd.Series(
-        [json.dumps(value) if isinstance(value, list | dict) else value for value in values],
-        dtype=object,
-    )
+def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One table with the columns of all, in the order of ``load_history``."""
+    kept = [table for table in tables if not table.empty] or list(tables[:1])
+    if len(kept) == 1:
+        return kept[0]
+    ends = ("reported", "folder")
+    measured = dict.fromkeys(name for table in kept for name in table if name not in ends)
+    return pd.concat(kept, ignore_index=True)[[*measured, *ends]]

@@ -62,8 +62,27 @@ class StudyFolder:
 
     @property
     def results_csv(self) -> Path:
-        """A row a trial."""
+        """A row a run."""
         return self.path / "results.csv"
+
+    @property
+    def history_csv(self) -> Path:
+        """A row a run and epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def report_html(self) -> Path:
+        """The report, one page."""
+        return self.path / "report.html"
+
+    @property
+    def plots(self) -> Path:
+        """The report's plots as PNG files, for those who ask for them."""
+        return self.path / "plots"
+
+    def best_yaml(self, place: int = 1) -> Path:
+        """All settings of the best trial, or of the one at this place from 1 on."""
+        return self.path / ("best.yaml" if place == 1 else f"best-{place}.yaml")
 
     @property
     def optimization_results_yaml(self) -> Path:

@@ -6,6 +6,7 @@ Light to import: the sweep's plugin reaches this file, and Optuna is loaded when
 from __future__ import annotations
 
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.faults import ConfigError, Fault, ResultsError
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import is_held
 from resnet_sweep.study.standing import (
@@ -47,7 +48,8 @@ def open_study(folder: Path) -> Study:
         folder: What the sweep was given as ``hydra.sweep.dir``.
 
     Raises:
-        ConfigError: There is no study; says what the folder lacks.
+        ResultsError: There is no study; says what the folder lacks.
+        ConfigError: Its storage cannot be opened.
     """
     files = StudyFolder(folder)
     name, url = _name_and_storage(files)
@@ -84,6 +86,39 @@ def read_study(folder: Path) -> Snapshot:
         close_storage(study._storage)
 
 
+def read_storage(url: str) -> list[tuple[Snapshot, Path | None]]:
+    """All studies of a storage, each with the folder of its sweep if it names one.
+
+    Args:
+        url: As ``hydra.sweeper.storage``.
+
+    Raises:
+        ConfigError: It cannot be opened, or holds no study.
+    """
+    import optuna
+
+    from resnet_sweep.study.storage import close_storage, describe, open_storage
+
+    shown = describe(url, StudyFolder(Path()))
+    file = _file_of(url)
+    if file is not None and not file.is_file():
+        raise ResultsError([Fault("storage", shown, "is no file")])
+    with tempfile.TemporaryDirectory() as nowhere:
+        storage = open_storage(url, StudyFolder(Path(nowhere)))
+        try:
+            found = []
+            for name in optuna.get_all_study_names(storage):
+                study = optuna.load_study(study_name=name, storage=storage)
+                home = study.user_attrs.get("folder")
+                folder = StudyFolder(Path(home or nowhere))
+                found.append((Snapshot.take(study, folder), home and folder.path))
+        finally:
+            close_storage(storage)
+    if not found:
+        raise ResultsError([Fault("storage", shown, "holds no study")])
+    return found
+
+
 def holds_study(folder: Path) -> bool:
     """Whether a folder's own words name a study; another sweeper's folder does not."""
     try:
@@ -102,6 +137,9 @@ def _name_and_storage(files: StudyFolder) -> tuple[str, str | None]:
         raise _no_study(files.path, f"it has no {files.multirun_yaml.name}")
     config = OmegaConf.load(files.multirun_yaml)
     name = OmegaConf.select(config, "hydra.sweeper.study_name")
+    sweeper = str(OmegaConf.select(config, "hydra.sweeper._target_", default="resnet_sweep."))
+    if not sweeper.startswith("resnet_sweep."):
+        raise _no_study(files.path, f"it is a sweep of {sweeper}")
     if name is None:
         raise _no_study(files.path, f"its {files.multirun_yaml.name} names none")
     storage = OmegaConf.select(config, "hydra.sweeper.storage")
@@ -109,18 +147,20 @@ def _name_and_storage(files: StudyFolder) -> tuple[str, str | None]:
 
 
 def _check_exists(files: StudyFolder, url: str | None) -> None:
-    """Optuna would make the file that is missing, and a reader must not."""
-    path: Path | None = files.journal
-    if url is not None:
-        found = _FILE_URL.fullmatch(url)
-        path = Path(found[1]) if found is not None else None
+    path = files.journal if url is None else _file_of(url)
     if path is not None and not path.is_file():
         raise _no_study(files.path, f"{path} is missing")
 
 
-def _no_study(folder: Path, reason: str) -> ConfigError:
+def _file_of(url: str) -> Path | None:
+    """The file of a storage; Optuna would make one that is missing, and a reader must not."""
+    found = _FILE_URL.fullmatch(url)
+    return Path(found[1]) if found is not None else None
+
+
+def _no_study(folder: Path, reason: str) -> ResultsError:
     fix = "name the folder of a sweep, outputs/<study>"
-    return ConfigError([Fault("folder", folder, f"holds no study: {reason}", fix=fix)])
+    return ResultsError([Fault("folder", folder, f"holds no study: {reason}", fix=fix)])
 
 
 @dataclass(frozen=True)
@@ -141,6 +181,8 @@ class Snapshot:
             the order in which others ended.
         taken_at: When.
         left_s: Seconds until all is done, at the pace so far; None when it is not known.
+        num_repeats: Runs of a trial.
+        program: How the application was started, as words; empty where it is not known.
     """
 
     name: str
@@ -155,6 +197,8 @@ class Snapshot:
     is_order_dependent: bool
     taken_at: datetime
     left_s: float | None
+    num_repeats: int
+    program: tuple[str, ...]
 
     @property
     def total(self) -> int:
@@ -203,6 +247,8 @@ class Snapshot:
             is_order_dependent=ran_side_by_side(tickets, len(planned)),
             taken_at=now,
             left_s=left_s(tickets, running, num_workers, now),
+            num_repeats=int((attrs.get("identity") or {}).get("repeats", 1)),
+            program=tuple(attrs.get("program", ())),
         )
 
 
@@ -267,8 +313,9 @@ def _tickets(
     for trial in trials:
         if "ticket" in trial.user_attrs:
             attempts.setdefault(int(trial.user_attrs["ticket"]), []).append(trial)
-        elif trial.state.is_finished():
-            # Somebody's own; one that is not finished becomes a ticket when it is claimed.
+        elif trial.state.is_finished() or not plan:
+            # Somebody's own; in a study of ours one that is not finished becomes a ticket when
+            # it is claimed.
             strangers.append(Ticket(-1 - trial.number, trial.state.name, trial.params, (trial,)))
     return (
         *(

@@ -44,7 +44,7 @@ def finish(sweep: Sweep, queue: Queue, task: Task, error: BaseException | None) 
         log.info("every configuration of the space has been tried")
     _tidy(sweep, task)
     _write_best(sweep)
-    _write_table(sweep)
+    _report(sweep)
     num_left, has_failed = queue.num_open(), queue.has_failed_too_often()
     if num_left and not has_failed:
         from resnet_sweep.sweep.engine import typed_again
@@ -139,18 +139,24 @@ def _write_best(sweep: Sweep) -> None:
         OmegaConf.save(OmegaConf.create(results), path)
 
 
-def _write_table(sweep: Sweep) -> None:
-    from resnet_sweep.report.render import render
-    from resnet_sweep.report.results import table_of, write_results
-    from resnet_sweep.report.text import summary_text
+def _report(sweep: Sweep) -> None:
+    """Prints the table and writes the report: tables first, the page last."""
+    from resnet_sweep.report.report import Report
+    from resnet_sweep.report.studies import study_source
+    from resnet_sweep.report.terminal import tell_results, written_lines
     from resnet_sweep.study.reading import Snapshot
-    from resnet_sweep.sweep.engine import shown_path
 
     snapshot = Snapshot.take(sweep.study, sweep.folder)
-    table = table_of(snapshot, sweep.folder.path)
-    write_results(table, sweep.folder)
-    base = Path(sweep.master.hydra.runtime.cwd)
+    report = Report([study_source(snapshot, sweep.folder.path)])
+    report.write_tables(sweep.folder)
     # A file has no width; a terminal that is too narrow gets fewer columns.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    path = shown_path(sweep.folder.results_csv, base)
-    print(f"\n{render(table, width=width)}\n\n{summary_text(snapshot)}\n{path}")
+    print(f"\n{tell_results(report, width)}")
+    best = report.write_best(sweep.folder)
+    try:
+        report.write_page(sweep.folder, best)
+    except Exception:
+        # The results are there; only their picture is not.
+        log.exception("%s could not be made", sweep.folder.report_html)
+    base = Path(sweep.master.hydra.runtime.cwd)
+    print("\n".join(written_lines(sweep.folder, best, base)))

@@ -1,0 +1,179 @@
+"""``python -m resnet_sweep.report``: tables, a page and the best configuration of any results."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnet_sweep.faults import ConfigError, Fault, UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from resnet_sweep.report.best import Best
+    from resnet_sweep.report.report import Report
+    from resnet_sweep.study.folder import StudyFolder
+
+_BAD_CONFIG = 2
+FORMATS = ("text", "md", "csv", "latex", "json")
+_EPILOG = """\
+Without --output the files go into the folder of the sweep, or into report/ for several.
+Conditions of --filter: state=COMPLETE, optimizer.lr<1e-3, model!=plain50. All of them must hold.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Returns:
+        Exit code: 0, or 2 when there are no results or an argument is refused.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        _refuse_unfit(arguments)
+        text = _compared(arguments) if arguments.compare else _reported(arguments)
+        from resnet_sweep.report.text import writable
+
+        print(writable(text, sys.stdout))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads any more; Python would flush once more on its way out.
+        sys.stdout = None  # type: ignore[assignment]
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return _BAD_CONFIG
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m resnet_sweep.report",
+        description="Prints the table of sweeps or runs, best first, and writes results.csv, "
+        "history.csv, report.html and best.yaml. Works while a sweep runs.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("paths", nargs="*", metavar="PATH", help="folder, results.csv or URL of a storage")
+    add("--compare", nargs=2, metavar=("A", "B"), help="differences of B to A, setting by setting")
+    add("--by", metavar="COLUMNS", help="means over all runs that agree on these columns")
+    add("--sort", metavar="COLUMNS", help="model,-seconds: largest seconds first")
+    add("--filter", action="append", default=[], metavar="CONDITION", help="rows to show")
+    add("--columns", metavar="COLUMNS", help="columns to show")
+    add("--config", metavar="KEYS", help="settings that get columns as well; all for every one")
+    add("--attempts", choices=("last", "all"), default="last", help="of trials taken up again")
+    add("--format", choices=FORMATS, default="text", help="of what is printed")
+    add("--output", type=Path, metavar="FOLDER", help="where the files go")
+    add("--top", type=int, default=1, metavar="K", help="write best.yaml to best-K.yaml")
+    add("--png", action="store_true", help="write the plots as PNG files as well, into plots/")
+    return parser
+
+
+def _refuse_unfit(arguments: argparse.Namespace) -> None:
+    faults = []
+    if not arguments.paths and not arguments.compare:
+        faults.append(Fault("PATH", "", "must be given", fix="type outputs/<study>"))
+    if arguments.compare:
+        for name in ("paths", "by", "config", "png", "output"):
+            value = getattr(arguments, name)
+            if value:
+                faults.append(Fault(f"--{name}", value, "has no meaning with --compare"))
+    if arguments.top < 1:
+        faults.append(Fault("--top", arguments.top, "must be at least 1"))
+    if faults:
+        raise ConfigError(faults)
+
+
+def _compared(arguments: argparse.Namespace) -> str:
+    from resnet_sweep.report.compare import compare
+    from resnet_sweep.report.results import load_results
+
+    first, second = arguments.compare
+    table = compare(load_results(first), load_results(second), (first, second))
+    return _shown(table, arguments)
+
+
+def _reported(arguments: argparse.Namespace) -> str:
+    from resnet_sweep.report.report import Report, own_folder
+    from resnet_sweep.report.sources import open_sources
+    from resnet_sweep.report.terminal import written_lines
+    from resnet_sweep.study.folder import StudyFolder
+
+    settings = None if arguments.config == "all" else _split(arguments.config)
+    report = Report(open_sources(arguments.paths, settings))
+    # Refused before anything is written.
+    text = _text(report, arguments)
+    folder = StudyFolder(arguments.output or own_folder(report.sources) or Path("report"))
+    try:
+        best = _write(report, folder, arguments)
+    except OSError as error:
+        rule, fix = f"cannot be written: {error.strerror}", "type --output FOLDER"
+        raise ConfigError([Fault("--output", folder.path, rule, fix=fix)]) from error
+    lines = "\n".join(written_lines(folder, best))
+    if arguments.format != "text":
+        # What is printed is for another program.
+        print(lines, file=sys.stderr)
+        return text
+    return f"{text}\n\n{lines}"
+
+
+def _text(report: Report, arguments: argparse.Namespace) -> str:
+    from resnet_sweep.report.aggregate import aggregate
+    from resnet_sweep.report.shaping import shape
+    from resnet_sweep.report.terminal import tell_results
+
+    table = report.attempts if arguments.attempts == "all" else report.runs
+    is_plain = not (arguments.by or arguments.columns or arguments.sort or arguments.filter)
+    if is_plain and arguments.format == "text" and arguments.attempts == "last":
+        return tell_results(report, _width())
+    if arguments.by is not None:
+        means = aggregate(shape(table, filter=arguments.filter), _split(arguments.by))
+        arguments.filter = []
+        return _shown(means, arguments)
+    if arguments.format == "text" and arguments.columns is None:
+        from resnet_sweep.report.render import render
+
+        return render(shape(table, arguments.sort, arguments.filter), _width(), None, report.notes)
+    return _shown(table, arguments)
+
+
+def _shown(table: pd.DataFrame, arguments: argparse.Namespace) -> str:
+    """Any table, in the format that was asked for."""
+    from resnet_sweep.report.formats import to_text
+    from resnet_sweep.report.render import render_summary
+    from resnet_sweep.report.shaping import shape
+
+    shaped = shape(table, arguments.sort, arguments.filter, arguments.columns)
+    if arguments.format == "text":
+        return render_summary(shaped, _width())
+    return to_text(shaped, arguments.format)
+
+
+def _write(report: Report, folder: StudyFolder, arguments: argparse.Namespace) -> list[Best]:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    report.write_tables(folder)
+    best = report.write_best(folder, arguments.top)
+    report.write_page(folder, best)
+    if arguments.png:
+        report.write_pngs(folder)
+    return best
+
+
+def _split(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def _width() -> int | None:
+    """Of the terminal; a pipe and a file have none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""A whole report: the tables, the page, the best configuration, and where they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from resnet_sweep.report.best import Best, write_best
+from resnet_sweep.report.columns import FIXED, column_names
+from resnet_sweep.report.files import write_csv
+from resnet_sweep.report.results import history_of, table_of
+from resnet_sweep.report.source import Source
+from resnet_sweep.study.folder import StudyFolder
+
+if TYPE_CHECKING:
+    from resnet_sweep.report.page.content import PageContent
+
+
+class Report:
+    """What is known of some studies, sweeps or runs.
+
+    Args:
+        sources: That have been read.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = tuple(sources)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """A row a run, see ``load_results``."""
+        return table_of(self.sources)
+
+    @cached_property
+    def attempts(self) -> pd.DataFrame:
+        """As ``runs``, with the attempts that were lost or interrupted."""
+        return table_of(self.sources, "all")
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """A row a run and epoch, see ``load_history``."""
+        return history_of(self.sources)
+
+    @cached_property
+    def groups(self) -> pd.DataFrame:
+        """Choices compared at the same settings, see ``compare_groups``."""
+        from resnet_sweep.report.groups import compare_groups
+
+        return compare_groups(self.runs)
+
+    @property
+    def title(self) -> str:
+        """The names of what it is made of."""
+        names = [source.name for source in self.sources]
+        return ", ".join(names) if len(names) < 4 else f"{names[0]} and {len(names) - 1} more"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the table should know."""
+        return tuple(dict.fromkeys(note for source in self.sources for note in source.notes))
+
+    def write_tables(self, folder: StudyFolder) -> None:
+        """Writes results.csv and history.csv, each whole or not at all.
+
+        Args:
+            folder: Where they go.
+        """
+        write_csv(self.runs, folder.results_csv)
+        write_csv(self.history, folder.history_csv)
+
+    def write_best(self, folder: StudyFolder, num: int = 1) -> list[Best]:
+        """Writes best.yaml, and best-2.yaml and so on for more than one.
+
+        Args:
+            folder: Where they go.
+            num: How many.
+        """
+        return write_best(self.sources, folder.path, num)
+
+    def write_page(self, folder: StudyFolder, best: Sequence[Best]) -> None:
+        """Writes report.html.
+
+        Args:
+            folder: Where it goes.
+            best: What ``write_best`` has written.
+        """
+        from resnet_sweep.report.page.page import write_page
+
+        write_page(self.content(best), folder.report_html)
+
+    def write_pngs(self, folder: StudyFolder) -> None:
+        """Writes the main plots as PNG files.
+
+        Args:
+            folder: They go into its plots/.
+        """
+        from resnet_sweep.report.plots.png import write_pngs
+
+        write_pngs(self.content(), folder.plots)
+
+    def content(self, best: Sequence[Best] = ()) -> PageContent:
+        """What the page and the static pictures are made of.
+
+        Args:
+            best: What ``write_best`` has written.
+        """
+        from resnet_sweep.report.page.content import PageContent
+
+        snapshots = [one.snapshot for one in self.sources if one.snapshot is not None]
+        return PageContent(
+            title=self.title,
+            made_at=datetime.now(),
+            runs=self.runs,
+            history=self.history,
+            attempts=self.attempts,
+            groups=self.groups,
+            log_parameters=self._log_parameters(),
+            rerun_command=best[0].command if best else None,
+            best_yaml=str(best[0].path) if best else None,
+            tracebacks={
+                row.facts["folder"]: row.traceback
+                for source in self.sources
+                for row in source.rows
+                if row.traceback and row.facts.get("folder")
+            },
+            notes=self.notes,
+            is_active=any(snapshot.is_active for snapshot in snapshots),
+            left_s=snapshots[0].left_s if len(snapshots) == 1 else None,
+        )
+
+    def _log_parameters(self) -> frozenset[str]:
+        """Names of columns whose parameters were drawn on a logarithmic axis."""
+        keys = {key for source in self.sources for row in source.rows for key in row.parameters}
+        names = column_names(keys, FIXED, "params")
+        logarithmic = {key for source in self.sources for key in source.log_parameters}
+        return frozenset(name for key, name in names.items() if key in logarithmic)
+
+
+def own_folder(sources: Sequence[Source]) -> Path | None:
+    """Where a report of these is written if nothing else is said: the folder of the only one.
+
+    Args:
+        sources: That have been read.
+    """
+    return sources[0].folder if len(sources) == 1 else None

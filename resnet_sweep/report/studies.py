@@ -1,0 +1,237 @@
+"""Rows of a study: from its storage, and from what its trials left on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from resnet_sweep.report.columns import Row
+from resnet_sweep.report.runs import facts_of, read_result, read_settings
+from resnet_sweep.report.source import Source, add_intervals, matches, objective_facts
+from resnet_sweep.study.folder import StudyFolder
+from resnet_sweep.study.reading import Snapshot
+from resnet_sweep.study.standing import COMPLETE, PRUNED, STATES, Ticket, reason_of, seconds_of
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+# What the engine itself keeps beside a trial; it has a column of its own, or none.
+_OF_THE_ENGINE = frozenset(
+    (
+        *("ticket", "attempt", "retry_of", "worker", "slot", "folder", "seconds"),
+        *("failure", "error", "traceback", "duplicate_of", "repeat_values"),
+    )
+)
+
+_ORDER_NOTE = (
+    "Workers drew values side by side: these depend on the order in which trials ended, "
+    "which is in events.log"
+)
+
+
+def study_source(
+    snapshot: Snapshot, folder: Path | None, settings: Sequence[str] | None = ()
+) -> Source:
+    """A study that has been read already.
+
+    Args:
+        snapshot: Of the study.
+        folder: Of its sweep, where the trials' folders are; None for a study without one.
+        settings: Keys of the configuration to read for each run; None for all.
+    """
+    reader = _Reader(snapshot, folder, settings)
+    rows = [row for ticket in ranked(snapshot) for row in reader.rows(ticket)]
+    add_intervals(rows)
+    return Source(
+        name=snapshot.name,
+        rows=tuple(rows),
+        folder=folder,
+        snapshot=snapshot,
+        log_parameters=frozenset(_drawn_on_log_axis(snapshot.trials)),
+        notes=(_ORDER_NOTE,) if snapshot.is_order_dependent else (),
+    )
+
+
+def ranked(snapshot: Snapshot) -> list[Ticket]:
+    """The tickets, best first, then the pruned, failed, running and waiting ones.
+
+    Args:
+        snapshot: Of the study.
+    """
+    best = {ticket.ticket for ticket in snapshot.best}
+    return sorted(
+        snapshot.tickets,
+        key=lambda ticket: (ticket.ticket not in best, *_rank(ticket, snapshot.maximize)),
+    )
+
+
+def _rank(ticket: Ticket, maximize: tuple[bool, ...]) -> tuple[Any, ...]:
+    values = ticket.last.values if ticket.last is not None else None
+    is_ranked = ticket.state in (COMPLETE, PRUNED) and values
+    signed = zip(maximize, values or [], strict=False)
+    loss = [-value if more else value for more, value in signed] if is_ranked else []
+    number = ticket.last.number if ticket.last is not None else float("inf")
+    return STATES.index(ticket.state), not loss, loss, number, ticket.ticket
+
+
+def _drawn_on_log_axis(trials: Iterable[FrozenTrial]) -> Iterator[str]:
+    for trial in trials:
+        for name, distribution in trial.distributions.items():
+            if getattr(distribution, "log", False):
+                yield name
+
+
+class _Reader:
+    """Makes rows of one study's tickets."""
+
+    def __init__(
+        self, snapshot: Snapshot, folder: Path | None, settings: Sequence[str] | None
+    ) -> None:
+        self._snapshot, self._folder, self._settings = snapshot, folder, settings
+        self._published = _published_in(folder) if folder is not None else []
+        self._direction = ",".join("maximize" if more else "minimize" for more in snapshot.maximize)
+
+    def rows(self, ticket: Ticket) -> Iterator[Row]:
+        """A row for each run of the newest attempt, then one for each earlier attempt."""
+        if ticket.last is None:
+            yield self._row(ticket, None, ticket.state)
+            return
+        yield from self._runs(ticket, ticket.last)
+        for trial in reversed(ticket.attempts):
+            if trial.number < ticket.last.number:
+                repeat = self._num_ended(trial) if self._snapshot.num_repeats > 1 else None
+                row = self._row(ticket, trial, trial.state.name, repeat, [self._at(trial, repeat)])
+                row.is_last = False
+                yield row
+
+    def _runs(self, ticket: Ticket, trial: FrozenTrial) -> Iterator[Row]:
+        if self._snapshot.num_repeats == 1:
+            yield self._row(ticket, trial, ticket.state, None, [self._at(trial, None)])
+            return
+        values = trial.user_attrs.get("repeat_values", [])
+        attempts = [one for one in reversed(ticket.attempts) if one.number <= trial.number]
+        for repeat, value in enumerate(values):
+            # Runs that had ended are not run again by a later attempt.
+            folders = [self._at(attempt, repeat) for attempt in attempts]
+            row = self._row(ticket, trial, COMPLETE, repeat, folders)
+            row.facts |= {"objective": value, "error_kind": None, "error": None}
+            yield row
+        if "duplicate_of" in trial.user_attrs:
+            yield self._row(ticket, trial, ticket.state)
+        elif ticket.state != COMPLETE:
+            at = [self._at(trial, len(values))]
+            yield self._row(ticket, trial, ticket.state, len(values), at)
+
+    @staticmethod
+    def _num_ended(trial: FrozenTrial) -> int:
+        return len(trial.user_attrs.get("repeat_values", []))
+
+    def _at(self, trial: FrozenTrial, repeat: int | None) -> Path | None:
+        """The folder of a run."""
+        own = trial.user_attrs.get("folder")
+        if own is None or self._folder is None:
+            return None
+        folder = self._folder / str(own)
+        return folder if repeat is None else folder / str(repeat)
+
+    def _row(
+        self,
+        ticket: Ticket,
+        trial: FrozenTrial | None,
+        state: str,
+        repeat: int | None = None,
+        folders: Sequence[Path | None] = (),
+    ) -> Row:
+        """One row.
+
+        Args:
+            ticket: Whose.
+            trial: The attempt; None before the first one.
+            state: Of the run.
+            repeat: Its number among the trial's runs.
+            folders: Where it may have run; the first with a result counts.
+        """
+        facts: dict[str, Any] = {"study": self._snapshot.name, "direction": self._direction}
+        facts |= {"ticket": ticket.ticket if ticket.ticket >= 0 else None, "repeat": repeat}
+        found: list[tuple[Path | None, Mapping[str, Any]]]
+        found = [(one, read_result(one)) for one in folders if one is not None]
+        path, result = next((pair for pair in found if pair[1]), found[0] if found else (None, {}))
+        if path is not None:
+            facts |= {"folder": str(path), **facts_of(result, path)}
+        told: dict[str, Any] = {}
+        if trial is not None:
+            told = self._told(trial, facts, is_run=repeat is None)
+            facts |= self._of_trial(ticket, trial, facts)
+        facts |= {"state": state} | self._published_facts(ticket.values)
+        settings = (
+            {} if path is None or self._settings == () else read_settings(path, self._settings)
+        )
+        trace = "" if trial is None else str(trial.user_attrs.get("traceback", ""))
+        return Row(facts, ticket.values, told, settings, traceback=trace)
+
+    def _of_trial(
+        self, ticket: Ticket, trial: FrozenTrial, facts: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What the study itself knows of a run."""
+        attrs = trial.user_attrs
+        of_trial: dict[str, Any] = {
+            "number": trial.number,
+            **{key: attrs.get(key) for key in ("attempt", "worker", "slot", "duplicate_of")},
+            "started": trial.datetime_start,
+            "ended": trial.datetime_complete,
+            # Of one of several runs only its own file knows.
+            "seconds": seconds_of(trial) if facts["repeat"] is None else facts.get("seconds"),
+            **objective_facts(trial.values, len(self._snapshot.maximize)),
+        }
+        reason = ticket.reason if trial is ticket.last else reason_of(trial)
+        if reason:
+            kind, _, message = reason.partition(":")
+            of_trial |= {"error_kind": kind, "error": message.strip() or kind}
+        return of_trial
+
+    def _told(self, trial: FrozenTrial, facts: dict[str, Any], *, is_run: bool) -> dict[str, Any]:
+        """What the task has told; what has a column of its own goes there.
+
+        Of a trial of several runs it is known of the last one only, so it is left out.
+        """
+        told: dict[str, Any] = {}
+        if not is_run:
+            return told
+        for key, value in trial.user_attrs.items():
+            if isinstance(value, _OWN_COLUMN.get(key, ())) and not isinstance(value, bool):
+                facts.setdefault(key, value)
+            elif key not in _OF_THE_ENGINE:
+                told[key] = value
+        return told
+
+    def _published_facts(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        for one in self._published:
+            if matches(one["when"], values):
+                return {
+                    "published": one.get("objective"),
+                    "published_learned": one.get("learned"),
+                }
+        return {}
+
+
+# Our own task tells these, so that optuna-dashboard shows them; a table has them anyway.
+_OWN_COLUMN: dict[str, Any] = {
+    "best_epoch": int,
+    "images_per_s": int | float,
+    "peak_memory_mib": int | float,
+}
+
+
+def _published_in(folder: Path) -> list[Mapping[str, Any]]:
+    """``hydra.sweeper.published`` of the sweep."""
+    path = StudyFolder(folder).multirun_yaml
+    if not path.is_file():
+        return []
+    found = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper.published")
+    published = OmegaConf.to_container(found, resolve=True) if found is not None else []
+    # The sweep has refused all other forms.
+    assert isinstance(published, list)
+    return published
