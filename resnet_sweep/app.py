@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from resnet_sweep.training.folder import RunFolder
     from resnet_sweep.training.session import Session
     from resnet_sweep.training.signals import StopSignals
+    from resnet_sweep.training.tensorboard import Label
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +161,7 @@ class TrialTask:
             self._session,
             previous=current_trial().previous_folders,
             shows_bar=_shows_bar(),
+            label=_label(folder) if config.trainer.tensorboard else None,
         )
 
 
@@ -295,6 +298,24 @@ def _fault_of(error: OmegaConfBaseException) -> Fault:
     """What OmegaConf says, in our form: its own text names the key a second time."""
     rule = (error.msg or str(error)).splitlines()[0]
     return Fault(error.full_key or str(error.key), error.value, rule)
+
+
+def _label(folder: RunFolder) -> Label:
+    """What TensorBoard shows of the run: what was typed or swept and can change its numbers."""
+    from resnet_sweep.training.tensorboard import Label
+
+    hparams: dict[str, bool | float | str] = {}
+    parser = OverridesParser.create()
+    for override in parser.parse_overrides(list(HydraConfig.get().overrides.task)):
+        key = override.key_or_group
+        if override.is_delete() or key in FREE_KEYS:
+            continue
+        value = override.value()
+        if isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value)):
+            hparams[key] = value
+        else:
+            hparams[key] = override.get_value_element_as_str()
+    return Label(_shown(folder), hparams)
 
 
 def _shows_bar() -> bool:

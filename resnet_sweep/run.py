@@ -29,6 +29,7 @@ from resnet_sweep.training.loop import FitResult, Trainer
 from resnet_sweep.training.reporter import Reporter
 from resnet_sweep.training.session import Session
 from resnet_sweep.training.signals import StopSignals
+from resnet_sweep.training.tensorboard import Label
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class Run:
         previous: Folders of earlier attempts at the same run, newest first. It goes on from
             the first that holds a checkpoint, unless its own folder holds one.
         shows_bar: Whether a progress bar is drawn on stderr.
+        label: Of the run, for TensorBoard.
 
     Attributes:
         facts: What is known of it beside its metrics, for result.json; more and more as it goes
@@ -87,10 +89,11 @@ class Run:
         *,
         previous: Iterable[Path] = (),
         shows_bar: bool = False,
+        label: Label | None = None,
     ) -> None:
         self.config, self.folder, self._session = config, folder, session
         self._previous = [RunFolder(path) for path in previous if path.is_dir()]
-        self._shows_bar = shows_bar
+        self._shows_bar, self._label = shows_bar, label
         self.facts: dict[str, Any] = {**objective_facts(config.objective)}
 
     def train(self, reporter: Reporter, signals: StopSignals) -> Ended:
@@ -193,6 +196,7 @@ class Run:
             precision=precision,
             settings=dataclasses.asdict(config),
             console=Console(stderr=True) if self._shows_bar else None,
+            label=self._label,
         )
 
     def _log_start(self) -> None:

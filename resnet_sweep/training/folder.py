@@ -136,7 +136,7 @@ class RunFolder:
             split, predictions = test
             arrays |= {"test_name": _names(split), "test_label": split.labels, "test": predictions}
         with replacing(self.predictions_npz) as path, path.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
 def _names(split: Split) -> NDArray[np.str_]:

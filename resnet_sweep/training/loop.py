@@ -17,7 +17,7 @@ from resnet_sweep.data.batches import EvalBatches, TrainBatches
 from resnet_sweep.data.config import AugmentConfig
 from resnet_sweep.data.dataset import ImageData, Split
 from resnet_sweep.training.checkpoint import save_tensors
-from resnet_sweep.training.config import Recipe
+from resnet_sweep.training.config import METRICS, Recipe
 from resnet_sweep.training.failures import NonFiniteLossError, Stopped
 from resnet_sweep.training.folder import RunFolder
 from resnet_sweep.training.metrics import Meter, Reading
@@ -27,7 +27,7 @@ from resnet_sweep.training.reporter import Reporter
 from resnet_sweep.training.schedules import lr_factor
 from resnet_sweep.training.state import Row, RunState
 from resnet_sweep.training.step import TrainStep, evaluate
-from resnet_sweep.training.tensorboard import EventWriter, open_writer
+from resnet_sweep.training.tensorboard import EventWriter, Label, open_writer
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ class Trainer:
         settings: The whole configuration as plain values; a checkpoint of another
             configuration is refused.
         console: Terminal for a progress bar, or None.
+        label: Of the run, for TensorBoard; None names it by its folder alone.
 
     Raises:
         DataError: A batch is larger than the training split.
@@ -99,10 +100,12 @@ class Trainer:
         precision: str,
         settings: dict[str, Any],
         console: Console | None = None,
+        label: Label | None = None,
     ) -> None:
         self.data, self.recipe, self.config = data, recipe, recipe.trainer
         self.folder, self.device, self.precision = folder, device, precision
         self.console = console
+        self._label = label or Label(str(folder.path))
         self.model = model.to(device)
         if self.config.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
@@ -168,10 +171,13 @@ class Trainer:
         first = len(self.state.rows) + 1
         view = ProgressView(self.config.epochs, len(self.train_batches), first, self.console)
         events = self.folder.tensorboard if self.config.tensorboard else None
-        writer = open_writer(events, first)
+        writer = open_writer(events, first, self._label)
         try:
             self._run_epochs(reporter, view, writer, raise_if_stopped)
-            return self._finish(raise_if_stopped)
+            result = self._finish(raise_if_stopped)
+            writer.write(self.config.epochs, result.test or {})
+            writer.complete()
+            return result
         except Stopped:
             self.state.save()
             raise
@@ -195,7 +201,7 @@ class Trainer:
             row, predictions = self._one_epoch(epoch, view, raise_if_stopped)
             self.state.record(row, predictions, self.model, self.step.optimizer)
             view.epoch_done(row)
-            writer.write(epoch, row)
+            writer.write(epoch, row | self._standing())
             reporter.report(epoch, row)
             if epoch < self.config.epochs:
                 self.state.save_if_due(self.config.checkpoint_every_s)
@@ -289,6 +295,12 @@ class Trainer:
             seconds=state.seconds,
             images_per_s=num_images / sum(row["seconds"] for row in state.rows),
         )
+
+    def _standing(self) -> Row:
+        """The objective and the best epoch as they are now; pruned and killed runs keep them."""
+        result = self.result()
+        best = {f"best_{name}": result.best[name] for name in ("epoch", *METRICS)}
+        return {"objective": result.objective, **best}
 
     def _test(self, raise_if_stopped: Callable[[], None]) -> Tested | None:
         """The test split's only use, with the weights of the epoch that is judged."""
