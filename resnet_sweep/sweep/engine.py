@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.types import HydraContext, RunMode, TaskFunction
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from resnet_sweep.faults import ConfigError
@@ -27,12 +27,13 @@ from resnet_sweep.sweep.identity import (
     overrides_hash,
     quoted,
     study_identity,
-    unlike,
 )
 from resnet_sweep.sweep.place import Place, find_place
 from resnet_sweep.sweep.plan import Plan, check_plan, make_plan
 from resnet_sweep.sweep.slots import num_slots
 from resnet_sweep.sweep.stopping import StopFlag
+from resnet_sweep.sweep.taken import Command, kept_by, recomposed, typed_for_hydra
+from resnet_sweep.sweep.takeover import take_over
 from resnet_sweep.sweep.task import find_hook, make_task
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Engine:
         self.function = function
         self.config = config
         self.base = Path(config.hydra.runtime.cwd)
+        # What is taken from an earlier study, as this one keeps it.
+        self.earlier: dict[str, Any] = {}
         self.task = make_task(options.task, function)
         find_hook(options.custom_search_space)
         self.num_slots = num_slots(config, context, function)
@@ -110,10 +113,10 @@ class Engine:
 
     def _run(self, arguments: Sequence[str], stop: StopFlag) -> None:
         refuse(check_options(self.options))
-        loader = self.context.config_loader
-        lookup = lookup_in(self.config)
-        plan = make_plan(self.options, arguments, loader, self.base, lookup)
+        # An earlier study is asked only if this one has not begun, so its place comes first.
+        plan = None if isinstance(self.options.trials, Mapping) else self._plan(arguments)
         digest = overrides_hash(self.config, self.task.free_keys)
+        num_tickets = self.options.n_trials if plan is None else plan.num_tickets
         place: Place | None = None
         begun = False
         try:
@@ -122,9 +125,10 @@ class Engine:
                     self.options,
                     self.config,
                     digest,
-                    lambda folder: is_unfinished(folder, plan),
+                    lambda folder: is_unfinished(folder, num_tickets),
                     home_of(self.options) if self.options.is_drop_in else None,
                 )
+            plan = self._take_over(arguments, place) if plan is None else plan
             self._check(plan, place)
             if self.options.plan:
                 from resnet_sweep.sweep.preview import show_plan
@@ -140,6 +144,22 @@ class Engine:
         finally:
             if place is not None:
                 place.leave(unused=not begun)
+
+    def _plan(self, arguments: Sequence[str]) -> Plan:
+        loader = self.context.config_loader
+        return make_plan(self.options, arguments, loader, self.base, lookup_in(self.config))
+
+    def _take_over(self, arguments: Sequence[str], place: Place) -> Plan:
+        """Makes this sweep one of an earlier study's trials."""
+        loader, free_keys = self.context.config_loader, self.task.free_keys
+        command = Command(self.options, arguments, self.config, loader, free_keys, self.base)
+        kept = None if place.is_new else kept_by(place.folder, command)
+        taken = take_over(command) if kept is None else kept
+        self.earlier = taken.to_json()
+        self.options, self.config = taken.applied(command)
+        if taken.lines and (place.is_new or self.options.plan):
+            log.info("as in %s: %s", command.spec["study"], " ".join(taken.lines))
+        return self._plan([*taken.lines, *arguments])
 
     def _check(self, plan: Plan, place: Place) -> None:
         """What can be refused before anything is written."""
@@ -193,7 +213,6 @@ class Engine:
         if not folder.multirun_yaml.exists():
             self._write_multirun(options, folder, master)
         self._say_where(place, study, changed)
-        self._say_unlike(plan, identity)
         context = dataclasses.replace(self.context, config_loader=frozen)
         seed = int(study.user_attrs["seed"])
         return Sweep(
@@ -212,22 +231,10 @@ class Engine:
 
     def _master(self, loader: ConfigLoader, folder: StudyFolder) -> DictConfig:
         """The sweep's configuration from the frozen sources, with the study's folder in it."""
-        hydra = self.config.hydra
-        # As typed: ${...} means something else in each trial.
-        typed = OmegaConf.to_container(hydra.overrides, resolve=False)
-        assert isinstance(typed, dict)
-        own = [line for line in typed["hydra"] if not line.startswith("hydra.sweep.dir=")]
+        typed = typed_for_hydra(self.config)
+        own = [line for line in typed if not line.startswith("hydra.sweep.dir=")]
         own.append(f"hydra.sweep.dir={quoted(str(folder.path))}")
-        master = loader.load_configuration(
-            config_name=hydra.job.config_name,
-            overrides=[*own, *typed["task"]],
-            run_mode=RunMode.MULTIRUN,
-        )
-        OmegaConf.copy_cache(from_config=self.config, to_config=master)
-        with read_write(master), open_dict(master):
-            master.hydra.mode = RunMode.MULTIRUN
-            master.hydra.runtime.cwd = hydra.runtime.cwd
-        return master
+        return recomposed(self.config, loader, own)
 
     def _study(
         self, options: Options, plan: Plan, place: Place, identity: dict[str, Any]
@@ -258,6 +265,8 @@ class Engine:
             "retry": dict(options.retry),
             "seed": attrs.get("seed", choose_seed(options.sampler)),
         }
+        if self.earlier:
+            wanted["earlier"] = self.earlier
         if attrs.get("used_up"):
             # With other rules for duplicates there may be more to do.
             wanted["used_up"] = False
@@ -290,24 +299,6 @@ class Engine:
             config.hydra.sweep.dir = str(folder.path)
         with replacing(folder.multirun_yaml) as path:
             OmegaConf.save(config, path)
-
-    def _say_unlike(self, plan: Plan, identity: dict[str, Any]) -> None:
-        """Names what is not as in the study whose best trials are run once more."""
-        spec = self.options.trials
-        if not isinstance(spec, Mapping):
-            return
-        from resnet_sweep.study.reading import open_study
-        from resnet_sweep.study.storage import close_storage
-
-        study = open_study(self.base / str(spec["study"]))
-        try:
-            earlier = study.user_attrs.get("identity")
-        finally:
-            close_storage(study._storage)
-        decided = {key for values in plan.explicit for key in values} | {self.options.seed_key}
-        found = unlike(earlier, identity, decided) if earlier else []
-        if found:
-            log.warning("not as in %s: %s", spec["study"], ", ".join(found))
 
     def _say_where(self, place: Place, study: optuna.Study, changed: list[str]) -> None:
         from resnet_sweep.study.storage import describe
@@ -362,8 +353,13 @@ def home_of(options: Options) -> Path | None:
     return Path(home["folder"]) if "folder" in home else None
 
 
-def is_unfinished(folder: StudyFolder, plan: Plan) -> bool:
-    """Whether a study has fewer ended tickets than a plan wants, or its tables are missing."""
+def is_unfinished(folder: StudyFolder, num_tickets: int | None) -> bool:
+    """Whether a study has fewer ended tickets than are wanted, or its tables are missing.
+
+    Args:
+        folder: The study's.
+        num_tickets: How many are wanted; None for as many as the study has.
+    """
     from resnet_sweep.study.reading import open_study
     from resnet_sweep.study.storage import close_storage
     from resnet_sweep.study.tickets import BURNT, Ledger
@@ -378,13 +374,19 @@ def is_unfinished(folder: StudyFolder, plan: Plan) -> bool:
     ledger = Ledger(attrs.get("retry", {}))
     ledger.burnt = frozenset(attrs.get(BURNT, ()))
     ledger.update(trials)
-    if ledger.num_done() < plan.num_tickets and not attrs.get("used_up"):
+    wanted = attrs["plan"]["n_trials"] if num_tickets is None else num_tickets
+    if ledger.num_done() < wanted and not attrs.get("used_up"):
         return True
     # The newest sweep was killed between its last trial and its end.
     try:
         return folder.results_csv.stat().st_mtime_ns < folder.session.stat().st_mtime_ns
     except FileNotFoundError:
         return True
+
+
+def started_as() -> list[str]:
+    """How this process was started, without what was typed behind the program's name."""
+    return ["python", *sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]]
 
 
 def typed_again() -> str:

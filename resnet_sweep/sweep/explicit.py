@@ -1,4 +1,4 @@
-"""Explicit trials: ``hydra.sweeper.trials`` as a list, a file, or the best of an earlier study."""
+"""Explicit trials: ``hydra.sweeper.trials`` as a list or a file; earlier.py has the third form."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from resnet_sweep.faults import ConfigError, Fault
-from resnet_sweep.study.canonical import canonical, dotted
-from resnet_sweep.sweep.encoding import plain
-
-if TYPE_CHECKING:
-    from optuna import Study
-    from optuna.trial import FrozenTrial
+from resnet_sweep.study.canonical import dotted
 
 KEY = "hydra.sweeper.trials"
 FORMS = (
@@ -37,8 +31,7 @@ def read_trials(spec: object, base: Path) -> list[dict[str, Any]]:
 
     Args:
         spec: The node ``hydra.sweeper.trials``: None, a list of mappings from keys to values, a
-            path of a YAML file with such a list or of a CSV file with keys in its first row,
-            or ``{study: FOLDER, best: k}``.
+            path of a YAML file with such a list, or of a CSV file with keys in its first row.
         base: What relative paths are relative to.
 
     Returns:
@@ -53,8 +46,6 @@ def read_trials(spec: object, base: Path) -> list[dict[str, Any]]:
         return []
     if isinstance(spec, str):
         return _read_file(base / spec)
-    if isinstance(spec, Mapping):
-        return _best_of(spec, base)
     if isinstance(spec, list):
         return _checked(KEY, spec)
     raise ConfigError([Fault(KEY, spec, "is of no known form", FORMS)])
@@ -188,106 +179,6 @@ def _cell_value(cell: str) -> object:
     found: object = value[0] if isinstance(value, list) and len(value) == 1 else [None]
     # A lone dash, for instance, is a list to YAML.
     return text if isinstance(found, list) and text[0] != "[" else found
-
-
-def _best_of(spec: Mapping[Any, Any], base: Path) -> list[dict[str, Any]]:
-    """The parameters of the best trials of an earlier study."""
-    if set(spec) != {"study", "best"}:
-        raise ConfigError([Fault(KEY, dict(spec), "is of no known form", FORMS)])
-    name, num = spec["study"], spec["best"]
-    faults = []
-    if name == "???":
-        fix = f"type {KEY}.study=outputs/STUDY"
-        faults.append(Fault(f"{KEY}.study", name, "must be set", fix=fix))
-    elif not isinstance(name, str) or not name:
-        faults.append(Fault(f"{KEY}.study", name, "must be the folder of a study"))
-    if isinstance(num, bool) or not isinstance(num, int) or num < 1:
-        faults.append(Fault(f"{KEY}.best", num, "must be a whole number of trials, at least 1"))
-    if faults:
-        raise ConfigError(faults)
-    trials = _best_trials(base / name, num)
-    if len(trials) < num:
-        rule = f"is more than the {len(trials)} different trials that {name} has completed"
-        raise ConfigError([Fault(f"{KEY}.best", num, rule)])
-    return trials
-
-
-def _best_trials(folder: Path, num: int) -> list[dict[str, Any]]:
-    from resnet_sweep.study.reading import open_study
-    from resnet_sweep.study.storage import close_storage
-
-    try:
-        study = open_study(folder)
-    except ConfigError as error:
-        # They speak of a folder that was named here.
-        faults = [Fault(f"{KEY}.study", one.value, one.rule, fix=one.fix) for one in error.faults]
-        raise ConfigError(faults) from error
-    try:
-        space = study.user_attrs.get("space", {})
-        return [
-            {
-                key: _typed(value, space.get(key, {}).get("choices", ()))
-                for key, value in trial.params.items()
-            }
-            for trial in _ranked(study, num)
-        ]
-    finally:
-        close_storage(study._storage)
-
-
-def _typed(value: Any, choices: Sequence[str]) -> Any:
-    """A list or mapping that Optuna was told as its text; all else as it is.
-
-    Args:
-        value: Of a trial's parameter.
-        choices: What was typed for it, where a text that looks like a list stands in quotes.
-    """
-    if not isinstance(value, str) or value[:1] not in ("[", "{") or value not in choices:
-        return value
-    return plain(OverridesParser.create().parse_override(f"key={value}").value())
-
-
-def _ranked(study: Study, num: int) -> list[FrozenTrial]:
-    """The best completed trials with different parameters, best first.
-
-    Of several objectives those come first that no other trial beats in all of them, then those
-    that only these beat, and so on; where none is better, the earlier trial comes first.
-    """
-    from optuna.study import StudyDirection
-    from optuna.trial import TrialState
-
-    signs = [-1.0 if one == StudyDirection.MAXIMIZE else 1.0 for one in study.directions]
-    costs: dict[str, tuple[tuple[float, ...], FrozenTrial]] = {}
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        cost = tuple(sign * value for sign, value in zip(signs, trial.values, strict=True))
-        key = canonical(trial.params)
-        if key not in costs or cost < costs[key][0]:
-            costs[key] = (cost, trial)
-    left = sorted(costs.values(), key=lambda pair: (pair[0], pair[1].number))
-    ranked: list[FrozenTrial] = []
-    while left and len(ranked) < num:
-        front, left = _split_front(left)
-        if len(signs) > 1:
-            front.sort(key=lambda pair: pair[1].number)
-        ranked += [trial for _, trial in front]
-    return ranked[:num]
-
-
-_Pair = tuple[tuple[float, ...], "FrozenTrial"]
-
-
-def _split_front(left: Sequence[_Pair]) -> tuple[list[_Pair], list[_Pair]]:
-    """Trials that no other dominates, and the rest; sorted by cost, so only earlier ones can."""
-    front: list[_Pair] = []
-    rest: list[_Pair] = []
-    for pair in left:
-        dominated = any(
-            other[0] != pair[0]
-            and all(one <= two for one, two in zip(other[0], pair[0], strict=True))
-            for other in front
-        )
-        (rest if dominated else front).append(pair)
-    return front, rest
 
 
 def _one_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from resnet_sweep.faults import Fault
 from resnet_sweep.study.canonical import dotted
 from resnet_sweep.sweep.config import Options
+from resnet_sweep.sweep.decided import is_below
 from resnet_sweep.sweep.plan import Plan
 
 # Overrides of hydra.* that say what a study is; the others say how it is worked on.
@@ -51,11 +52,7 @@ def overrides_hash(config: DictConfig, free_keys: Collection[str]) -> str:
 
 
 def _is_free(line: str, free_keys: Collection[str]) -> bool:
-    return _is_below(line.partition("=")[0].lstrip("+~"), free_keys)
-
-
-def _is_below(key: str, free_keys: Collection[str]) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in free_keys)
+    return is_below(line.partition("=")[0].lstrip("+~"), free_keys)
 
 
 def _is_part(line: str) -> bool:
@@ -97,7 +94,7 @@ def _settings(config: DictConfig, free_keys: Collection[str]) -> Iterator[tuple[
     assert isinstance(container, dict)
     container.pop("hydra", None)
     for key, value in dotted(container):
-        if not _is_below(key, free_keys):
+        if not is_below(key, free_keys):
             # As it will be read back.
             yield key, json.loads(json.dumps(value, default=str))
 
@@ -107,7 +104,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Fault]:
     faults = []
     rule = "the study has {}"
     if old["directions"] != new["directions"]:
-        had, value = (_alone(one["directions"]) for one in (old, new))
+        had, value = (direction_text(one["directions"]) for one in (old, new))
         faults.append(Fault("hydra.sweeper.direction", value, rule.format(had), fix=_FIX))
     if old["repeats"] != new["repeats"]:
         had = rule.format(old["repeats"])
@@ -141,26 +138,8 @@ def _values_of(dimension: Any) -> str:
     return _short(text + when)
 
 
-def unlike(
-    earlier: Mapping[str, Any], now: Mapping[str, Any], decided: Collection[str]
-) -> list[str]:
-    """Settings in which a study and the earlier one that its trials come from differ.
-
-    Args:
-        earlier: The earlier study's identity.
-        now: This one's.
-        decided: Keys, and groups, that the trials set themselves or that are meant to differ.
-    """
-    before, after = earlier["config"], now["config"]
-    return [
-        f"{key}={_short(after.get(key))} (there {_short(before.get(key))})"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
-        and not any(key == one or key.startswith(f"{one}.") for one in decided)
-    ]
-
-
-def _alone(directions: Sequence[str]) -> str:
+def direction_text(directions: Sequence[str]) -> str:
+    """Directions as they are typed: one, or a list of several."""
     return directions[0] if len(directions) == 1 else f"[{','.join(directions)}]"
 
 

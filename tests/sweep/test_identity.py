@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from test_plan import OPTIONS
 
 from resnet_sweep.sweep.conditions import lookup_in
-from resnet_sweep.sweep.identity import differences, overrides_hash, quoted, study_identity, unlike
+from resnet_sweep.sweep.identity import differences, overrides_hash, quoted, study_identity
 from resnet_sweep.sweep.plan import make_plan
 
 CONFIG = "lr: 0.1\ndevice: cpu\ndata: {root: here, num: 3}\nmap: {}\n"
@@ -109,10 +109,3 @@ def test_what_params_set_once_for_all_is_part_of_a_study() -> None:
 def test_any_folder_can_be_an_override(text: str) -> None:
     line = f"key={quoted(text)}"
     assert OverridesParser.create().parse_override(line).value() == text
-
-
-def test_what_is_unlike_an_earlier_study_is_named() -> None:
-    earlier = {"config": {"a": 1, "b.c": 2, "model.depth": 18, "seed": 0}}
-    now = {"config": {"a": 1, "b.c": 3, "model.depth": 50, "seed": 9, "d": None}}
-    assert unlike(earlier, now, {"model", "seed"}) == ["b.c=3 (there 2)"]
-    assert len(unlike(earlier, now, ())) == 3
