@@ -1,0 +1,207 @@
+"""The table of runs, packed so that a browser can sort and filter it without reading numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from resnet_sweep.report.columns import parameters_of
+from resnet_sweep.report.page.words import is_optimistic, optimism
+from resnet_sweep.report.plots.values import (
+    floats,
+    is_missing,
+    objective_names,
+    objective_title,
+    value_text,
+    varying,
+)
+from resnet_sweep.report.text import beginning, duration, number, one_line, short_keys
+
+STATIC_ROWS = 100
+_ERROR_CHARS = 90
+_WORDS = {True: "learned", False: "did not learn"}
+_DURATIONS = ("seconds", "val_seconds")
+# Beside the parameters and objectives these say most; the others are shown when asked for.
+_MAIN = ("last_val_accuracy", "learned", "test_accuracy", "epochs", "seconds", "error")
+_IN_INTERVAL = (
+    *("last_val_accuracy_low", "last_val_accuracy_high"),
+    *("test_accuracy_low", "test_accuracy_high"),
+)
+_TITLES = {
+    "last_val_accuracy": ("last accuracy", "95% interval"),
+    "test_accuracy": ("test accuracy", "95% interval"),
+    "learned": ("learned?", "last epoch above chance"),
+    "seconds": ("time", ""),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: In the table of runs.
+        title: Above it.
+        subtitle: Below the title, smaller.
+        texts: The distinct cells in the order in which they sort.
+        index: For each row the place of its cell in ``texts``; -1 where it has none.
+        is_numeric: Stands at the right.
+        is_main: Shown from the start.
+    """
+
+    name: str
+    title: str
+    subtitle: str
+    texts: tuple[str, ...]
+    index: tuple[int, ...]
+    is_numeric: bool
+    is_main: bool
+
+    def cell(self, row: int) -> str:
+        """The text in a row; empty where there is none."""
+        place = self.index[row]
+        return self.texts[place] if place >= 0 else ""
+
+
+@dataclass(frozen=True)
+class RunsTable:
+    """The table.
+
+    Attributes:
+        columns: From left to right.
+        constant: Name and value of what all runs share.
+        num_rows: How many runs.
+    """
+
+    columns: tuple[Column, ...]
+    constant: tuple[tuple[str, str], ...]
+    num_rows: int
+
+
+def runs_table(runs: pd.DataFrame) -> RunsTable:
+    """Packs the table of runs; columns that say nothing are left out.
+
+    Args:
+        runs: A row a run.
+    """
+    parameters = parameters_of(runs)
+    short = short_keys(parameters)
+    shown, constant = [], []
+    for name in _order(runs):
+        column = _column(runs, name, parameters, short)
+        is_same = len(runs) > 1 and len(column.texts) == 1 and min(column.index) == 0
+        is_always = name in ("number", "state", *objective_names(runs))
+        if column.texts and is_same and not is_always:
+            constant.append((name, column.texts[0]))
+        elif column.texts or is_always:
+            shown.append(column)
+    return RunsTable(tuple(shown), tuple(constant), len(runs))
+
+
+def _order(runs: pd.DataFrame) -> list[str]:
+    """Names of the columns from left to right: what says most comes first."""
+    names = [str(name) for name in runs]
+    varied = set(varying(runs))
+    leading = ["study", "number", "repeat", "state"]
+    if "number" in runs and runs["number"].isna().all():
+        leading.insert(1, "folder")
+    leading += [name for name in parameters_of(runs) if name in varied]
+    leading += [*objective_names(runs), *_MAIN]
+    hidden = {*_IN_INTERVAL, "direction"}
+    ordered = [*leading, *(name for name in names if name not in hidden)]
+    return [name for name in dict.fromkeys(ordered) if name in names]
+
+
+def _column(
+    runs: pd.DataFrame, name: str, parameters: Sequence[str], short: dict[str, str]
+) -> Column:
+    values = runs[name].tolist()
+    title, subtitle = _TITLES.get(name, (name, ""))
+    is_parameter = name in parameters
+    is_main = is_parameter or name in (*_MAIN, "study", "number", "repeat", "state")
+    write: Callable[[Any], str] = _writer(name, is_parameter)
+    if is_parameter:
+        title, subtitle = one_line(short[name]), ""
+    elif name == "number":
+        title = "trial"
+    elif name in objective_names(runs):
+        title, is_main = objective_title(runs, name), True
+        subtitle = optimism(runs) if is_optimistic(runs, name) else ""
+    elif name == "folder" and runs["number"].isna().all():
+        title, is_main, write = "run", True, lambda value: one_line(PurePath(value).name, 40)
+    elif f"{name}_low" in runs:
+        values = _with_intervals(runs, name)
+    texts, index = _packed(values, write)
+    is_numeric = pd.api.types.is_numeric_dtype(runs[name].dtype) and name not in ("learned",)
+    is_numeric = is_numeric and not pd.api.types.is_bool_dtype(runs[name].dtype)
+    return Column(name, title, subtitle, texts, index, is_numeric, is_main)
+
+
+def _writer(name: str, is_parameter: bool) -> Callable[[Any], str]:
+    if is_parameter:
+        return value_text
+    if name in ("learned", "published_learned"):
+        return lambda value: _WORDS[bool(value)]
+    if name in _DURATIONS:
+        return lambda value: duration(value) if math.isfinite(value) else str(value)
+    if name in ("state", "error_kind"):
+        return lambda value: str(value).lower()
+    return _measured_text
+
+
+def _measured_text(value: Any) -> str:
+    if isinstance(value, tuple):
+        last, low, high = value
+        return f"{number(last)} ({number(low)} to {number(high)})"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, float):
+        return number(value)
+    return beginning(str(value), _ERROR_CHARS) if isinstance(value, str) else value_text(value)
+
+
+def _with_intervals(runs: pd.DataFrame, name: str) -> list[Any]:
+    columns = (floats(runs, f"{name}{end}").tolist() for end in ("", "_low", "_high"))
+    return [
+        cells if all(map(math.isfinite, cells)) else cells[0]
+        for cells in zip(*columns, strict=True)
+    ]
+
+
+def _packed(
+    values: list[Any], write: Callable[[Any], str]
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The distinct cells in order, and where each row's is among them."""
+    cells: dict[tuple[Any, ...], str] = {}
+    keys: list[tuple[Any, ...] | None] = []
+    for value in values:
+        text = "" if is_missing(value) else write(value)
+        if not text:
+            keys.append(None)
+            continue
+        key = (*_rank(value, text), text)
+        cells[key] = text
+        keys.append(key)
+    places = {key: i for i, key in enumerate(sorted(cells))}
+    return (
+        tuple(cells[key] for key in places),
+        tuple(-1 if key is None else places[key] for key in keys),
+    )
+
+
+def _rank(value: Any, text: str) -> tuple[int, float, str]:
+    """Numbers by their value, before all else by its text."""
+    if isinstance(value, tuple):
+        value = value[0]
+    if isinstance(value, datetime):
+        return 0, value.timestamp(), ""
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return 0, float(value), ""
+    return 1, 0.0, text.lower()

@@ -1,0 +1,1 @@
+"""Pictures of results: each file computes one figure, two renderers draw them."""

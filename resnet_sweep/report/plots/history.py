@@ -1,0 +1,113 @@
+"""How the search went: each objective in the order in which runs ended, and the best so far."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from resnet_sweep.report.plots import palette
+from resnet_sweep.report.plots.figure import (
+    Axis,
+    Figure,
+    LegendEntry,
+    Line,
+    Mark,
+    NoFigure,
+    Panel,
+    Points,
+)
+from resnet_sweep.report.plots.values import (
+    floats,
+    maximizes,
+    objective_names,
+    objective_title,
+    plain,
+    sampled,
+    texts,
+    titles_of,
+)
+from resnet_sweep.report.text import number
+
+_MOST_POINTS = 1500
+_MOST_STUDIES = 8
+
+
+def history(runs: pd.DataFrame) -> Figure | NoFigure:
+    """A panel an objective; of several studies, a choice each.
+
+    Args:
+        runs: A row a run.
+    """
+    states = np.array(texts(runs, "state"))
+    studies = np.array(texts(runs, "study"), dtype=object)
+    names = list(dict.fromkeys(studies.tolist()))[:_MOST_STUDIES]
+    titles = titles_of(runs)
+    panels = []
+    for study in names:
+        for objective, is_more_better in zip(objective_names(runs), maximizes(runs), strict=True):
+            values = floats(runs, objective)
+            usable = (studies == study) & (states == "COMPLETE") & np.isfinite(values)
+            if usable.sum() > 1:
+                order = _order(runs, np.flatnonzero(usable))
+                title = objective_title(runs, objective)
+                choice = study if len(names) > 1 else ""
+                marks = _marks(order, values, titles, title, is_more_better)
+                panels.append(
+                    Panel(
+                        x=Axis("completed runs, in the order in which they ended", has_grid=False),
+                        y=Axis(title),
+                        marks=marks,
+                        height_px=320,
+                        choice=choice,
+                    )
+                )
+    if not panels:
+        return NoFigure("No optimisation history: it needs two completed runs of a study.")
+    legend = (
+        LegendEntry("a run", palette.BLUE),
+        LegendEntry("best so far", palette.VERMILLION, "line"),
+    )
+    caption = (
+        f"Of more than {_MOST_POINTS} runs a sample is drawn." if len(runs) > _MOST_POINTS else ""
+    )
+    return Figure(tuple(panels), legend, caption, choice_name="study")
+
+
+def _order(runs: pd.DataFrame, rows: np.ndarray) -> list[int]:
+    """The rows in the order in which they ended; without times, by their numbers."""
+    numbers = floats(runs, "number")[rows]
+    if "ended" in runs:
+        ended = pd.to_datetime(runs["ended"]).to_numpy(dtype="datetime64[us]")[rows]
+        if not np.isnat(ended).any():
+            return [int(i) for i in rows[np.lexsort((numbers, ended))]]
+    return [int(i) for i in rows[np.argsort(numbers, kind="stable")]]
+
+
+def _marks(
+    order: list[int], values: np.ndarray, titles: list[str], title: str, is_more_better: bool
+) -> tuple[Mark, ...]:
+    found = values[order]
+    best = np.maximum.accumulate(found) if is_more_better else np.minimum.accumulate(found)
+    is_step = np.r_[True, best[1:] != best[:-1]]
+    is_step[-1] = True
+    steps = np.flatnonzero(is_step)
+    place = {row: i + 1 for i, row in enumerate(order)}
+    rows = sampled(order, _MOST_POINTS, [order[i] for i in steps])
+    points = Points(
+        x=tuple(float(place[row]) for row in rows),
+        y=plain(values[rows]),
+        colour=palette.BLUE,
+        labels=tuple(f"{titles[row]}\n{title} {number(values[row])}" for row in rows),
+        keys=tuple(rows),
+        size=7 if len(rows) <= 100 else 5,
+        opacity=0.8 if len(rows) <= 100 else 0.4,
+    )
+    line = Line(
+        x=plain(steps + 1),
+        y=plain(best[steps]),
+        colour=palette.VERMILLION,
+        label="best so far",
+        width=2,
+        is_stepped=True,
+    )
+    return points, line
