@@ -263,6 +263,7 @@ class Engine:
             "space": plan.space.to_json(),
             "plan": {"tickets": explicit, "n_trials": plan.num_tickets},
             "retry": dict(options.retry),
+            "program": started_as(),
             "seed": attrs.get("seed", choose_seed(options.sampler)),
         }
         if self.earlier:
