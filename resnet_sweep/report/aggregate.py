@@ -13,7 +13,7 @@ from resnet_sweep.faults import ConfigError
 from resnet_sweep.report.columns import column_names, objectives_of
 from resnet_sweep.report.settings import column_or_missing, completed, keys_of, plain
 from resnet_sweep.report.shaping import unknown_columns
-from resnet_sweep.report.statistics import t_interval
+from resnet_sweep.report.statistics import Floats, t_interval
 
 _ENDED = ("COMPLETE", "PRUNED", "FAIL")
 # Of one epoch, so that their means say what the setting does; where any run has them.
@@ -48,44 +48,54 @@ def aggregate(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         raise ConfigError(faults)
     ended = table[table["state"].isin(_ENDED)] if "state" in table else table
     ended = ended.reset_index(drop=True)
-    counted = set(completed(ended).index)
     places: dict[Any, list[int]] = {}
     for i, key in enumerate(keys_of(ended, by)):
         places.setdefault(key, []).append(i)
     objectives = objectives_of(table)
-    rows = []
-    for where in places.values():
-        runs = ended.iloc[where]
-        rows.append(_row(runs, runs[runs.index.isin(counted)], objectives))
+    measured = _Measured(
+        ended, {name: _is_maximized(table, i) for i, name in enumerate(objectives)}
+    )
+    rows = [measured.row(where) for where in places.values()]
     first = ended.iloc[[where[0] for where in places.values()]][by].reset_index(drop=True)
     found = _joined(first, _frame(rows, objectives, table))
-    return _best_first(found, objectives, [_is_maximized(table, i) for i in range(len(objectives))])
+    return _best_first(found, measured.is_maximized)
 
 
-def _row(runs: pd.DataFrame, counted: pd.DataFrame, objectives: Sequence[str]) -> dict[str, Any]:
-    states = runs["state"] if "state" in runs else pd.Series("COMPLETE", index=runs.index)
-    row: dict[str, Any] = {
-        "num_runs": len(counted),
-        "num_pruned": int((states == "PRUNED").sum()),
-        "num_failed": int((states == "FAIL").sum()),
-    }
-    for i, name in enumerate(objectives):
-        values = column_or_missing(counted, name)
-        row |= _mean(name, values)
-        known = values.dropna()
-        worst, best = (known.min(), known.max()) if len(known) else (math.nan, math.nan)
-        if not _is_maximized(counted, i):
-            worst, best = best, worst
-        row |= {f"{name}_best": best, f"{name}_worst": worst}
-    for name in _ACCURACIES:
-        row |= _mean(name, column_or_missing(counted, name))
-    learned = column_or_missing(counted, "learned").dropna()
-    row["share_learned"] = float(learned.mean()) if len(learned) else math.nan
-    row["seconds_mean"] = t_interval(column_or_missing(counted, "seconds")).value
-    return row
+class _Measured:
+    """What is known of runs that have ended."""
+
+    def __init__(self, ended: pd.DataFrame, is_maximized: dict[str, bool]) -> None:
+        self.is_maximized = is_maximized
+        names = (*is_maximized, *_ACCURACIES, "learned", "seconds")
+        self.columns = {name: column_or_missing(ended, name).to_numpy() for name in names}
+        states = ended["state"] if "state" in ended else ["COMPLETE"] * len(ended)
+        self.states = np.array([str(state) for state in states])
+        self.is_counted = ended.index.isin(completed(ended).index)
+
+    def row(self, where: Sequence[int]) -> dict[str, Any]:
+        """The runs at some places brought together."""
+        places = np.array(where)
+        states, counted = self.states[places], places[self.is_counted[places]]
+        row: dict[str, Any] = {
+            "num_runs": len(counted),
+            "num_pruned": int((states == "PRUNED").sum()),
+            "num_failed": int((states == "FAIL").sum()),
+        }
+        for name, more in self.is_maximized.items():
+            values = self.columns[name][counted]
+            row |= _mean(name, values)
+            known = values[~np.isnan(values)]
+            worst, best = (known.min(), known.max()) if known.size else (math.nan, math.nan)
+            best, worst = (best, worst) if more else (worst, best)
+            row |= {f"{name}_best": best, f"{name}_worst": worst}
+        for name in _ACCURACIES:
+            row |= _mean(name, self.columns[name][counted])
+        for name, column in (("share_learned", "learned"), ("seconds_mean", "seconds")):
+            row[name] = t_interval(self.columns[column][counted]).value
+        return row
 
 
-def _mean(name: str, values: pd.Series[Any]) -> dict[str, float]:
+def _mean(name: str, values: Floats) -> dict[str, float]:
     estimate = t_interval(values)
     return {
         f"{name}_mean": estimate.value,
@@ -127,18 +137,11 @@ def _is_maximized(table: pd.DataFrame, place: int) -> bool:
     return place >= len(names) or names[place] != "minimize"
 
 
-def _best_first(
-    table: pd.DataFrame, objectives: Sequence[str], is_maximized: Sequence[bool]
-) -> pd.DataFrame:
-    if not objectives:
+def _best_first(table: pd.DataFrame, is_maximized: dict[str, bool]) -> pd.DataFrame:
+    if not is_maximized:
         return table
-    means = [
-        np.where(
-            table[f"{name}_mean"].isna(), math.inf, table[f"{name}_mean"] * (-1 if more else 1)
-        )
-        for name, more in zip(objectives, is_maximized, strict=True)
-    ]
-    missing = table[f"{objectives[0]}_mean"].isna().to_numpy()
+    means = {name: table[f"{name}_mean"].to_numpy() for name in is_maximized}
+    # NaN comes last, also behind the infinite.
+    keys = [-means[name] if more else means[name] for name, more in is_maximized.items()]
     # lexsort takes the most important key last.
-    order = np.lexsort([*means[::-1], missing])
-    return table.iloc[order].reset_index(drop=True)
+    return table.iloc[np.lexsort(keys[::-1])].reset_index(drop=True)

@@ -16,13 +16,14 @@ from resnet_sweep.report.paired import (
     LAST,
     TEST,
     LoadPredictions,
+    Run,
     Split,
     compare_runs,
     read_predictions,
+    runs_on,
 )
 from resnet_sweep.report.settings import (
     Key,
-    column_or_missing,
     completed,
     in_plan_order,
     is_missing,
@@ -48,6 +49,7 @@ _DTYPES = {
 # These stand in front of the other parameters.
 _HEAD = ("parameter", "a", "b")
 
+_OnSplits = Sequence[tuple[Split, list[Run]]]
 # What runs are told apart by: the setting, then the value, then the repetition.
 _Cells = dict[Key, dict[str, dict[Key, int]]]
 
@@ -81,16 +83,18 @@ def compare_groups(
     names = swept_parameters(table)
     # A run meets several others of its setting, which follow one another.
     load = lru_cache(maxsize=16)(load_predictions)
+    on_splits = [(split, runs_on(runs, split)) for split in (TEST, LAST)]
+    values = {name: [plain(value) for value in runs[name]] for name in names}
+    studies = [plain(value) for value in runs.get("study", [""] * len(runs))]
     rows: list[dict[str, Any]] = []
     settings: list[dict[str, Any]] = []
     for name in [name for name in names if _is_categorical(runs[name])]:
         others = [other for other in names if other != name]
         for a, b, pairs in _matches(runs, name, others):
-            first = runs.iloc[pairs[0][0]]
-            settings.append({other: plain(first[other]) for other in others})
-            study = plain(first["study"]) if "study" in runs else ""
-            values = {"study": study, "parameter": name, "a": a, "b": b}
-            rows.append(values | _row(runs, pairs, (a, b), load))
+            first = pairs[0][0]
+            settings.append({other: values[other][first] for other in others})
+            row = {"study": studies[first], "parameter": name, "a": a, "b": b}
+            rows.append(row | _row(on_splits, pairs, (a, b), load))
     return _frame(rows, settings, names)
 
 
@@ -130,29 +134,28 @@ def _repetitions(runs: pd.DataFrame) -> list[Key]:
 
 
 def _row(
-    runs: pd.DataFrame,
+    on_splits: _OnSplits,
     pairs: Sequence[tuple[int, int]],
     names: tuple[str, str],
     load: LoadPredictions,
 ) -> dict[str, Any]:
     """What pairs of runs say about their two values."""
-    split, a, b, known = _accuracies(runs, pairs)
-    if not known.any():
+    split, known = _pairs_with_accuracies(on_splits, pairs)
+    if not known:
         return {"num_pairs": 0, "verdict": "not known"}
-    num_pairs = int(known.sum())
+    a, b = (np.array([pair[side].accuracy for pair in known]) for side in (0, 1))
     p = math.nan
-    if num_pairs == 1:
-        one, other = pairs[int(np.argmax(known))]
-        comparison = compare_runs(runs.iloc[one], runs.iloc[other], split, load)
+    if len(known) == 1:
+        comparison = compare_runs(*known[0], split, load)
         estimate, method, p = comparison.estimate, comparison.method, comparison.mcnemar_p
     else:
-        estimate = t_interval((a - b)[known])
-        method = f"t over {num_pairs} seeds" if not math.isnan(estimate.low) else ""
+        estimate = t_interval(a - b)
+        method = f"t over {len(known)} seeds" if not math.isnan(estimate.low) else ""
     return {
-        "num_pairs": num_pairs,
+        "num_pairs": len(known),
         "split": split.name,
-        "a_accuracy": float(a[known].mean()),
-        "b_accuracy": float(b[known].mean()),
+        "a_accuracy": float(a.mean()),
+        "b_accuracy": float(b.mean()),
         "difference": estimate.value,
         "difference_low": estimate.low,
         "difference_high": estimate.high,
@@ -162,20 +165,18 @@ def _row(
     }
 
 
-def _accuracies(
-    runs: pd.DataFrame, pairs: Sequence[tuple[int, int]]
-) -> tuple[Split, np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The split to compare on, both accuracies of each pair, and which pairs have both."""
-    places = np.array(pairs)
-    for split in (TEST, LAST):
-        a, b = (
-            column_or_missing(runs.iloc[places[:, side]], split.accuracy).to_numpy()
-            for side in (0, 1)
-        )
-        known = np.isfinite(a) & np.isfinite(b)
-        if known.all():
+def _pairs_with_accuracies(
+    on_splits: _OnSplits, pairs: Sequence[tuple[int, int]]
+) -> tuple[Split, list[tuple[Run, Run]]]:
+    """The first split that all runs have, or the last one, and the pairs that have it."""
+    found: list[tuple[Split, list[tuple[Run, Run]]]] = []
+    for split, runs in on_splits:
+        both = [(runs[i], runs[j]) for i, j in pairs]
+        known = [pair for pair in both if all(math.isfinite(run.accuracy) for run in pair)]
+        found.append((split, known))
+        if len(known) == len(pairs):
             break
-    return split, a, b, known
+    return found[-1]
 
 
 def _verdict(a: str, b: str, difference: float, low: float, high: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from resnet_sweep.report.settings import as_number, plain
+from resnet_sweep.report.settings import column_or_missing, plain
 from resnet_sweep.report.statistics import (
     Estimate,
     difference_of_proportions,
@@ -61,6 +61,35 @@ class Comparison:
     mcnemar_p: float = float("nan")
 
 
+class Run(NamedTuple):
+    """What is compared of a run.
+
+    Attributes:
+        accuracy: On a split; NaN if it is not known.
+        num_images: Of the split; NaN if it is not known.
+        folder: Where its predictions are; empty if it is not known.
+    """
+
+    accuracy: float
+    num_images: float
+    folder: str
+
+
+def runs_on(table: pd.DataFrame, split: Split) -> list[Run]:
+    """The rows of a table as runs on a split.
+
+    Args:
+        table: Of runs.
+        split: The images.
+    """
+    folders = map(plain, table["folder"]) if "folder" in table else [""] * len(table)
+    columns = (column_or_missing(table, name) for name in (split.accuracy, split.num_images))
+    return [
+        Run(accuracy, num_images, folder if isinstance(folder, str) else "")
+        for accuracy, num_images, folder in zip(*columns, folders, strict=True)
+    ]
+
+
 class _NotPairedError(Exception):
     """Why two runs cannot be compared image by image."""
 
@@ -82,13 +111,11 @@ def read_predictions(folder: str) -> Predictions:
         return {name: arrays[name] for name in arrays.files}
 
 
-def compare_runs(
-    first: pd.Series[Any], second: pd.Series[Any], split: Split, load: LoadPredictions
-) -> Comparison:
+def compare_runs(first: Run, second: Run, split: Split, load: LoadPredictions) -> Comparison:
     """Compares the accuracies of two runs.
 
     Args:
-        first: A row of a table of runs.
+        first: A run on the split.
         second: Another.
         split: The images.
         load: Gives what a folder's predictions.npz holds, or raises what numpy raises.
@@ -99,7 +126,7 @@ def compare_runs(
         if not all(map(np.array_equal, correct_first[:2], correct_second[:2])):
             raise _NotPairedError("other images")
     except _NotPairedError as reason:
-        return _unpaired(first, second, split, str(reason))
+        return _unpaired(first, second, str(reason))
     is_first, is_second = correct_first[2], correct_second[2]
     only_first = int((is_first & ~is_second).sum())
     only_second = int((~is_first & is_second).sum())
@@ -108,14 +135,13 @@ def compare_runs(
 
 
 def _correct(
-    run: pd.Series[Any], split: Split, load: LoadPredictions
+    run: Run, split: Split, load: LoadPredictions
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Names and labels of a run's images, and which of them it got right."""
-    folder = plain(run.get("folder"))
-    if not isinstance(folder, str) or not folder:
+    if not run.folder:
         raise _NotPairedError("no predictions")
     try:
-        arrays = load(folder)
+        arrays = load(run.folder)
         names, labels, predicted = (np.asarray(arrays[name]) for name in split.arrays)
     except (FileNotFoundError, NotADirectoryError):
         raise _NotPairedError("no predictions") from None
@@ -125,21 +151,16 @@ def _correct(
         raise _NotPairedError("unreadable predictions")
     correct = labels == predicted
     # A folder that was used again holds the predictions of another run.
-    if abs(correct.sum() - as_number(run.get(split.accuracy)) * len(correct)) > 0.5:
+    if abs(correct.sum() - run.accuracy * len(correct)) > 0.5:
         raise _NotPairedError("predictions of another run")
     return names, labels, correct
 
 
-def _unpaired(
-    first: pd.Series[Any], second: pd.Series[Any], split: Split, reason: str
-) -> Comparison:
-    accuracies = [as_number(run.get(split.accuracy)) for run in (first, second)]
-    nums = [as_number(run.get(split.num_images)) for run in (first, second)]
-    if not all(num > 0 for num in nums):
+def _unpaired(first: Run, second: Run, reason: str) -> Comparison:
+    if not (first.num_images > 0 and second.num_images > 0):
         # Still a difference, of which nobody can say how sure it is.
-        return Comparison(Estimate(accuracies[0] - accuracies[1], float("nan"), float("nan")))
+        return Comparison(Estimate(first.accuracy - second.accuracy, float("nan"), float("nan")))
     # An accuracy in a file may have lost its last digits; the count behind it is whole.
-    k1, k2 = (
-        float(np.rint(accuracy * num)) for accuracy, num in zip(accuracies, nums, strict=True)
-    )
-    return Comparison(difference_of_proportions(k1, nums[0], k2, nums[1]), f"unpaired: {reason}")
+    k1, k2 = (float(np.rint(run.accuracy * run.num_images)) for run in (first, second))
+    estimate = difference_of_proportions(k1, first.num_images, k2, second.num_images)
+    return Comparison(estimate, f"unpaired: {reason}")

@@ -1,0 +1,238 @@
+"""Two tables of results side by side: the settings that both have, and how they differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+
+from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.report.columns import column_names, free_column, objectives_of
+from resnet_sweep.report.paired import (
+    LAST,
+    TEST,
+    LoadPredictions,
+    compare_runs,
+    read_predictions,
+    runs_on,
+)
+from resnet_sweep.report.settings import (
+    Key,
+    column_or_missing,
+    completed,
+    keys_of,
+    plain,
+    swept_parameters,
+)
+from resnet_sweep.report.statistics import t_interval, welch_difference
+from resnet_sweep.report.text import one_line
+
+_DTYPES = {
+    "metric": "string",
+    **dict.fromkeys(("a", "b", "difference", "low", "high"), "float64"),
+    "method": "string",
+    **dict.fromkeys(("num_a", "num_b"), "Int64"),
+}
+_NUM_VALUES_SHOWN = 5
+
+# Places of the runs of a setting: by what both tables have, then by what only this one has.
+_Settings = dict[Key, dict[Key, list[int]]]
+
+
+def compare(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    names: tuple[str, str] = ("a", "b"),
+    load_predictions: LoadPredictions = read_predictions,
+) -> pd.DataFrame:
+    """Matches the completed runs of two tables by the parameters that both have.
+
+    Values are compared as what they say, so a file without types matches one with them: 1 is
+    1.0 and "1e-3" is 0.001. Each side is the mean over seeds, repeats and all that is no
+    parameter. A parameter that one table sweeps matches a setting of the other that was loaded
+    with it. Compared is ``test_accuracy`` if both tables know it, else ``last_val_accuracy``,
+    else the first objective.
+
+    Args:
+        a: Of runs, as ``load_results`` gives it, also from a CSV without its folders.
+        b: Another.
+        names: What the tables are called in errors.
+        load_predictions: Gives what a folder's predictions.npz holds; raises what numpy raises.
+
+    Returns:
+        A row a setting of both, in a's order: the shared parameters, those that only a has and
+        those that only b has, ``metric`` (string; what is compared), ``a``, ``b`` (float64,
+        means), ``difference`` (b less a), ``low``, ``high`` (float64, its 95% interval),
+        ``method`` (string: "same images" or "unpaired: ..." of one run each, "Welch t of 3 and 2
+        runs"; NA without an interval, as of one run against several, or of one objective each),
+        ``num_a``, ``num_b`` (Int64, runs). Its ``attrs`` hold ``names``, ``only_a`` and
+        ``only_b`` (parameters), ``num_unmatched_a`` and ``num_unmatched_b`` (settings without a
+        counterpart), and ``note`` where a table has no completed run.
+
+    Raises:
+        ConfigError: No setting of one is in the other, or their objectives are not the same.
+    """
+    tables = [completed(table).reset_index(drop=True) for table in (a, b)]
+    shared, only = _parameters(a, b)
+    sides = [_settings(table, shared, own) for table, own in zip(tables, only, strict=True)]
+    both = [key for key in sides[0] if key in sides[1]]
+    matched = set(both)
+    attrs: dict[str, Any] = {"names": names, "only_a": only[0], "only_b": only[1]}
+    attrs |= {
+        f"num_unmatched_{letter}": sum(len(side[key]) for key in side if key not in matched)
+        for letter, side in zip("ab", sides, strict=True)
+    }
+    empty = [name for name, table in zip(names, tables, strict=True) if table.empty]
+    if empty:
+        attrs["note"] = f"no completed run in {' and '.join(empty)}"
+    elif not both or (not shared and any(only)):
+        raise ConfigError([_nothing_in_common(tables, names, shared)])
+    metric = _metric(tables, names)
+    load = lru_cache(maxsize=16)(load_predictions)
+    compared = [_Compared(table, metric) for table in tables]
+    shown = [_columns(tables[0], [*shared, *only[0]]), _columns(tables[1], only[1])]
+    rows, settings = [], []
+    for places in _matches(sides, both):
+        settings.append(
+            {
+                name: one[at[0]]
+                for part, at in zip(shown, places, strict=True)
+                for name, one in part.items()
+            }
+        )
+        rows.append({"metric": metric} | _difference(compared, places, load))
+    table = _frame(rows, settings, [*shared, *only[0], *only[1]])
+    table.attrs |= attrs
+    return table
+
+
+def _parameters(a: pd.DataFrame, b: pd.DataFrame) -> tuple[list[str], tuple[list[str], list[str]]]:
+    """What both tables have, and which parameters are only in one."""
+    swept = [swept_parameters(table) for table in (a, b)]
+    known = [{*one, *_loaded(table)} for one, table in zip(swept, (a, b), strict=True)]
+    shared = [name for name in dict.fromkeys(swept[0] + swept[1]) if name in known[0] & known[1]]
+    only_a, only_b = ([name for name in one if name not in shared] for one in swept)
+    return shared, (only_a, only_b)
+
+
+def _loaded(table: pd.DataFrame) -> list[str]:
+    """Settings that were loaded with the table; they stand behind the folder."""
+    names = [str(name) for name in table]
+    return names[names.index("folder") + 1 :] if "folder" in names else []
+
+
+def _settings(runs: pd.DataFrame, shared: Sequence[str], own: Sequence[str]) -> _Settings:
+    places: _Settings = {}
+    keys = zip(keys_of(runs, shared, as_typed=True), keys_of(runs, own, as_typed=True), strict=True)
+    for i, (key, own_key) in enumerate(keys):
+        places.setdefault(key, {}).setdefault(own_key, []).append(i)
+    return places
+
+
+def _matches(sides: Sequence[_Settings], both: Sequence[Key]) -> list[tuple[list[int], list[int]]]:
+    return [
+        (places_a, places_b)
+        for key in both
+        for places_a in sides[0][key].values()
+        for places_b in sides[1][key].values()
+    ]
+
+
+def _nothing_in_common(
+    tables: Sequence[pd.DataFrame], names: tuple[str, str], shared: Sequence[str]
+) -> Fault:
+    texts = []
+    for name, runs in zip(names, tables, strict=True):
+        swept = [*shared, *(one for one in swept_parameters(runs) if one not in shared)]
+        parts = [f"{one_line(one)}={_choices(runs[one])}" for one in swept]
+        texts.append(f"{name} has {' '.join(parts) or 'no parameter'}")
+    rule = f"no setting of one is in the other: {'; '.join(texts)}"
+    fix = (
+        "compare sweeps that have values in common"
+        if shared
+        else "compare sweeps that have a parameter in common; what one of them keeps fixed can be "
+        "swept with its one value"
+    )
+    return Fault("--compare", " ".join(names), rule, fix=fix)
+
+
+def _choices(column: pd.Series[Any]) -> str:
+    values = list(dict.fromkeys(one_line(plain(value), 32) for value in column))
+    more = [f"... ({len(values)} values)"] if len(values) > _NUM_VALUES_SHOWN else []
+    return ",".join([*values[:_NUM_VALUES_SHOWN], *more])
+
+
+def _metric(tables: Sequence[pd.DataFrame], names: tuple[str, str]) -> str:
+    """The column to compare."""
+    for split in (TEST, LAST):
+        if all(column_or_missing(runs, split.accuracy).notna().any() for runs in tables):
+            return split.accuracy
+    metrics = [
+        list(dict.fromkeys(runs["metric"].dropna())) if "metric" in runs else [] for runs in tables
+    ]
+    if all(metrics) and metrics[0] != metrics[1]:
+        texts = (f"{name}: {', '.join(one)}" for name, one in zip(names, metrics, strict=True))
+        rule = f"their objectives cannot be compared ({'; '.join(texts)})"
+        fix = "compare sweeps with the same objective.metric and objective.epoch"
+        raise ConfigError([Fault("--compare", " ".join(names), rule, fix=fix)])
+    return next(iter(objectives_of(tables[0])), "objective")
+
+
+def _columns(runs: pd.DataFrame, names: Sequence[str]) -> dict[str, list[Any]]:
+    return {name: [plain(value) for value in runs[name]] for name in names}
+
+
+class _Compared:
+    """The runs of a table, as far as they are compared."""
+
+    def __init__(self, runs: pd.DataFrame, metric: str) -> None:
+        self.split = next((split for split in (TEST, LAST) if split.accuracy == metric), None)
+        self.runs = runs_on(runs, self.split) if self.split is not None else []
+        self.values = column_or_missing(runs, metric).to_numpy()
+
+    def known(self, places: Sequence[int]) -> list[int]:
+        """Those of some runs of which the metric is known."""
+        return [i for i in places if not math.isnan(self.values[i])]
+
+
+def _difference(
+    compared: Sequence[_Compared], places: tuple[list[int], list[int]], load: LoadPredictions
+) -> dict[str, Any]:
+    known_a, known_b = (one.known(at) for one, at in zip(compared, places, strict=True))
+    a, b = compared[0].values[known_a], compared[1].values[known_b]
+    method = ""
+    split = compared[0].split
+    if len(a) == len(b) == 1 and split is not None:
+        run_a, run_b = compared[0].runs[known_a[0]], compared[1].runs[known_b[0]]
+        comparison = compare_runs(run_b, run_a, split, load)
+        estimate, method = comparison.estimate, comparison.method
+    else:
+        estimate = welch_difference(b, a)
+        if not math.isnan(estimate.low):
+            method = f"Welch t of {len(a)} and {len(b)} runs"
+    return {
+        "a": t_interval(a).value,
+        "b": t_interval(b).value,
+        "difference": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "method": method or None,
+        "num_a": len(a),
+        "num_b": len(b),
+    }
+
+
+def _frame(
+    rows: Sequence[dict[str, Any]], settings: Sequence[dict[str, Any]], names: Sequence[str]
+) -> pd.DataFrame:
+    parameters = {
+        name: free_column([setting[key] for setting in settings])
+        for key, name in column_names(names, _DTYPES, "params").items()
+    }
+    columns = {
+        name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in _DTYPES.items()
+    }
+    return pd.DataFrame(parameters | columns)

@@ -1,0 +1,178 @@
+"""A table as text for other programs: Markdown, CSV, LaTeX, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from resnet_sweep.faults import ConfigError, one_of
+from resnet_sweep.report.columns import to_cells
+from resnet_sweep.report.settings import is_missing, plain
+from resnet_sweep.report.text import number, one_line
+
+# An underscore between letters is none of Markdown's marks; elsewhere it is.
+_MD_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
+_MD_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_LATEX = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    # Behind the end of a row both would be read as its options.
+    "[": "{[}",
+    "*": "{*}",
+}
+_LATEX_TABLE = str.maketrans(_LATEX)
+# Between these LaTeX would make one sign of two.
+_LIGATURE = re.compile(r"(?<=-)(?=-)|(?<=')(?=')|(?<=`)(?=`)|(?<=,)(?=,)|(?<=[?!])(?=`)")
+_PATTERNS: dict[str, Callable[[float], str]] = {
+    "seconds": "{:.1f}".format,
+    "seconds_mean": "{:.1f}".format,
+    "images_per_s": "{:.0f}".format,
+    "peak_memory_mib": "{:.0f}".format,
+}
+
+
+def to_text(table: pd.DataFrame, format: str) -> str:
+    """Writes a table.
+
+    Args:
+        table: Any; all of its columns and rows are written.
+        format: "md", a table of GitHub's Markdown, and "latex", a tabular without packages,
+            have rounded numbers and null, true and false as they are typed. "csv", which
+            ``load_results`` reads back, has all digits; "json" as well, as a list with an object
+            a row: missing values and null are null, infinite ones, which JSON has not, are
+            the texts "inf" and "-inf", times are in ISO 8601.
+
+    Returns:
+        The text, with a line break at its end; of a table without columns nothing but that of
+        the format.
+
+    Raises:
+        ConfigError: The format is not known.
+    """
+    faults = one_of("--format", format, tuple(_FORMATS))
+    if faults:
+        raise ConfigError(faults)
+    return _FORMATS[format](table)
+
+
+def _to_csv(table: pd.DataFrame) -> str:
+    return to_cells(table).to_csv(index=False, lineterminator="\n")
+
+
+def _to_json(table: pd.DataFrame) -> str:
+    names = [str(name) for name in table]
+    rows = zip(*(table[name] for name in table), strict=True)
+    # Other than ASCII is written as escapes: no terminal or file can spoil it.
+    lines = [
+        json.dumps(dict(zip(names, map(_json_value, row), strict=True)), allow_nan=False)
+        for row in rows
+    ]
+    return "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
+
+
+def _json_value(value: Any) -> Any:
+    value = plain(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return value if math.isfinite(value) else repr(value)
+    if isinstance(value, list | tuple):
+        return [_json_value(one) for one in value]
+    if isinstance(value, dict):
+        return {str(key): _json_value(one) for key, one in value.items()}
+    return value.isoformat() if isinstance(value, pd.Timestamp) else str(value)
+
+
+def _to_md(table: pd.DataFrame) -> str:
+    columns = [
+        (_md(one_line(str(name))), [_md(cell) for cell in readable(table[name], str(name))])
+        for name in table
+    ]
+    if not columns:
+        return "\n"
+    rules = ["---:" if _is_number(table[name]) else "---" for name in table]
+    rows = [[head for head, _ in columns], rules]
+    rows += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _md(text: str) -> str:
+    return _MD_SPECIAL.sub(lambda match: "\\" + match[0], text).translate(_MD_HTML)
+
+
+def _to_latex(table: pd.DataFrame) -> str:
+    columns = [
+        (_latex(one_line(str(name))), [_latex(cell) for cell in readable(table[name], str(name))])
+        for name in table
+    ]
+    if not columns:
+        return "\n"
+    layout = "".join("r" if _is_number(table[name]) else "l" for name in table)
+    rows = zip(*(cells for _, cells in columns), strict=True)
+    lines = [
+        f"\\begin{{tabular}}{{{layout}}}",
+        "\\hline",
+        f"{' & '.join(head for head, _ in columns)} \\\\",
+        "\\hline",
+        *(f"{' & '.join(row)} \\\\" for row in rows),
+        "\\hline",
+        "\\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex(text: str) -> str:
+    return _LIGATURE.sub("{}", text.translate(_LATEX_TABLE))
+
+
+def _is_number(column: pd.Series[Any]) -> bool:
+    is_bool = pd.api.types.is_bool_dtype(column.dtype)
+    return pd.api.types.is_numeric_dtype(column.dtype) and not is_bool
+
+
+def readable(column: pd.Series[Any], name: str) -> list[str]:
+    """The cells of a column for a person: rounded, in one line, empty where nothing is known.
+
+    Numbers that have few digits, like learning rates, keep them; of measured ones all in a
+    column have four decimals.
+
+    Args:
+        column: Of any table.
+        name: Its name.
+    """
+    values = [plain(value) for value in column]
+    pattern = _PATTERNS.get(name, number)
+    floats = [value for value in values if isinstance(value, float) and math.isfinite(value)]
+    if name not in _PATTERNS and all(float(f"{value:.4g}") == value for value in floats):
+        pattern = "{:.4g}".format
+    return [_readable(value, pattern) for value in values]
+
+
+def _readable(value: Any, pattern: Callable[[float], str]) -> str:
+    if is_missing(value):
+        return ""
+    if isinstance(value, float):
+        return pattern(value)
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return one_line(value)
+
+
+_FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {
+    "md": _to_md,
+    "csv": _to_csv,
+    "latex": _to_latex,
+    "json": _to_json,
+}

@@ -1,0 +1,199 @@
+import io
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from resnet_sweep.faults import ConfigError
+from resnet_sweep.report.columns import from_cells, parameters_of
+from resnet_sweep.report.compare import compare
+from resnet_sweep.report.formats import to_text
+from resnet_sweep.report.statistics import difference_of_proportions, welch_difference
+
+N = 200
+
+
+def runs(parameters, *columns, **settings):
+    """A table of completed runs; ``columns`` are names and values by turns."""
+    num = len(next(iter(parameters.values()))) if parameters else len(columns[1])
+    table = pd.DataFrame(
+        {
+            "study": pd.array(["s"] * num, dtype="string"),
+            "number": pd.array(range(num), dtype="Int64"),
+            "state": pd.array(["COMPLETE"] * num, dtype="string"),
+            **parameters,
+            "objective": [0.99] * num,
+            "metric": pd.array(["best_val_accuracy"] * num, dtype="string"),
+            "num_val_images": pd.array([N] * num, dtype="Int64"),
+            "num_test_images": pd.array([N] * num, dtype="Int64"),
+            "folder": pd.array([f"gone/{i}" for i in range(num)], dtype="string"),
+            **settings,
+        }
+    )
+    for name, values in zip(columns[::2], columns[1::2], strict=True):
+        if name in table:
+            table[name] = values
+        else:
+            table.insert(table.columns.get_loc("metric"), name, values)
+    return table
+
+
+def test_settings_of_both_are_matched_by_the_values_of_their_parameters():
+    a = runs({"model": ["r", "p"], "optimizer.lr": [0.1, 0.01]}, "last_val_accuracy", [0.5, 0.7])
+    b = runs(
+        {"optimizer.lr": [0.01, 0.1, 1.0], "model": ["p", "r", "r"]},
+        *("last_val_accuracy", [0.8, 0.45, 0.1]),
+    )
+    found = compare(a, b, ("a.csv", "b.csv"))
+    assert found.columns.tolist() == [
+        *("model", "optimizer.lr", "metric", "a", "b", "difference", "low", "high", "method"),
+        *("num_a", "num_b"),
+    ]
+    assert found["model"].tolist() == ["r", "p"]
+    assert found["difference"].tolist() == pytest.approx([-0.05, 0.1])
+    expected = difference_of_proportions(160, N, 140, N)
+    assert found.loc[1, ["difference", "low", "high"]].tolist() == list(expected)
+    assert found["method"].tolist() == ["unpaired: no predictions"] * 2
+    assert found["metric"].tolist() == ["last_val_accuracy"] * 2
+    assert found[["num_a", "num_b"]].to_numpy().tolist() == [[1, 1], [1, 1]]
+    assert (found.attrs["num_unmatched_a"], found.attrs["num_unmatched_b"]) == (0, 1)
+    assert found.attrs["names"] == ("a.csv", "b.csv")
+    assert found["num_a"].dtype == "Int64"
+
+
+def test_two_files_without_their_folders_are_enough():
+    a = runs({"lr": [0.1, 0.01]}, "last_val_accuracy", [0.5, 0.7])
+    texts = [to_text(table, "csv") for table in (a, a)]
+    tables = [
+        from_cells(pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False))
+        for text in texts
+    ]
+    assert compare(*tables)["difference"].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (pd.array([1, 2], dtype="Int64"), [1.0, 2.0]),
+        (["1e-3", "x"], pd.Series([0.001, "x"], dtype=object)),
+        (["true", "false"], pd.array([True, False], dtype="boolean")),
+        (pd.Series([[1, 2], None], dtype=object), ["[1,2]", "null"]),
+        ([0.5, math.nan], pd.Series(["0.5", None], dtype=object)),
+        (pd.array([True, None], dtype="boolean"), ["True", ""]),
+    ],
+)
+def test_values_are_what_they_say_whichever_type_a_table_gives_them(left, right):
+    found = compare(
+        runs({"x": left}, "last_val_accuracy", [0.5, 0.7]),
+        runs({"x": right}, "last_val_accuracy", [0.6, 0.8]),
+    )
+    assert found["difference"].tolist() == pytest.approx([0.1, 0.1])
+    assert found.attrs["num_unmatched_a"] == found.attrs["num_unmatched_b"] == 0
+
+
+def test_both_sides_are_means_over_seeds_and_repeats():
+    values = [0.5, 0.52, 0.54, 0.7]
+    a = runs({"lr": [1, 1, 1, 2], "params_seed": [0, 1, 2, 0]}, "last_val_accuracy", values)
+    b = runs({"lr": [1, 1, 2, 2]}, "last_val_accuracy", [0.6, 0.64, 0.7, 0.8])
+    found = compare(a, b)
+    expected = welch_difference([0.6, 0.64], values[:3])
+    assert found["lr"].tolist() == [1, 2]
+    assert found.loc[0, ["difference", "low", "high"]].tolist() == list(expected)
+    assert found["method"].tolist() == ["Welch t of 3 and 2 runs", pd.NA]
+    assert found.loc[1, "difference"] == pytest.approx(0.05)
+    assert math.isnan(found.loc[1, "low"])
+    assert found[["num_a", "num_b"]].to_numpy().tolist() == [[3, 2], [1, 2]]
+
+
+def test_what_only_one_side_has_stays_beside():
+    a = runs({"lr": [1, 1], "batch": [32, 64]}, "last_val_accuracy", [0.5, 0.6])
+    b = runs({"lr": [1, 1], "model": ["r", "p"]}, "last_val_accuracy", [0.7, 0.8])
+    found = compare(a, b)
+    assert found[["lr", "batch", "model"]].to_numpy().tolist() == [
+        *([1, 32, "r"], [1, 32, "p"], [1, 64, "r"], [1, 64, "p"])
+    ]
+    assert (found.attrs["only_a"], found.attrs["only_b"]) == (["batch"], ["model"])
+
+
+def test_a_setting_that_was_loaded_with_a_table_matches_the_others_parameter():
+    a = runs({"lr": [1, 2], "batch": [32, 64]}, "last_val_accuracy", [0.5, 0.6])
+    b = runs({"lr": [1, 2]}, "last_val_accuracy", [0.7, 0.8], batch=[32, 32])
+    assert parameters_of(b) == ["lr"]
+    found = compare(a, b)
+    assert found[["lr", "batch"]].to_numpy().tolist() == [[1, 32]]
+    assert (found.attrs["num_unmatched_a"], found.attrs["num_unmatched_b"]) == (1, 1)
+
+
+def test_the_test_split_goes_before_the_last_epoch_and_that_before_the_objective():
+    a = runs({"lr": [1]}, "test_accuracy", [0.5], "last_val_accuracy", [0.6])
+    b = runs({"lr": [1]}, "test_accuracy", [0.7], "last_val_accuracy", [0.9])
+    assert compare(a, b).loc[0, ["metric", "a", "b"]].tolist() == ["test_accuracy", 0.5, 0.7]
+    b["test_accuracy"] = math.nan
+    assert compare(a, b).loc[0, ["metric", "a"]].tolist() == ["last_val_accuracy", 0.6]
+    found = compare(a, b.drop(columns="last_val_accuracy")).iloc[0]
+    assert found[["metric", "difference"]].tolist() == ["objective", 0.0]
+    assert math.isnan(found["low"])
+    assert found["method"] is pd.NA
+
+
+def test_objectives_of_different_metrics_are_not_compared():
+    a = runs({"lr": [1]})
+    b = runs({"lr": [1]}, "metric", pd.array(["last_val_loss"], dtype="string"))
+    with pytest.raises(ConfigError, match=r"x: best_val_accuracy; y: last_val_loss"):
+        compare(a, b, ("x", "y"))
+
+
+def test_runs_on_the_same_images_are_paired_where_their_predictions_are_there():
+    images = {"name": np.arange(N).astype(str), "label": np.zeros(N, int)}
+    last = {"gone/0": np.arange(N) >= 100, "gone/1": np.arange(N) >= 150}
+    a = runs({"lr": [1]}, "last_val_accuracy", [0.5])
+    b = runs({"lr": [1]}, "last_val_accuracy", [0.75])
+    b["folder"] = "gone/1"
+    row = compare(a, b, load_predictions=lambda folder: {**images, "last": last[folder]}).iloc[0]
+    assert row[["difference", "method"]].tolist() == [0.25, "same images"]
+    assert 0.15 < row["low"] < 0.25 < row["high"] < 0.35
+
+
+def test_runs_of_one_setting_without_parameters_are_compared():
+    row = compare(runs({}, "last_val_accuracy", [0.5]), runs({}, "last_val_accuracy", [0.6])).iloc[
+        0
+    ]
+    assert row["difference"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "message"),
+    [
+        ({"lr": [1]}, {"lr": [2]}, "x has lr=1; y has lr=2; compare sweeps that have values"),
+        ({"lr": [1]}, {"momentum": [2]}, "x has lr=1; y has momentum=2; .*a parameter in common"),
+        ({"lr": [1]}, {}, "y has no parameter"),
+        ({"lr": range(9)}, {"b": [1]}, r"x has lr=0,1,2,3,4,\.\.\. \(9 values\)"),
+    ],
+)
+def test_nothing_in_common_is_told_with_what_each_has(left, right, message):
+    a = runs(left, "last_val_accuracy", [0.5] * len(left["lr"]))
+    b = runs(right, "last_val_accuracy", [0.5])
+    with pytest.raises(ConfigError, match=message):
+        compare(a, b, ("x", "y"))
+
+
+def test_only_completed_runs_count_and_a_table_without_any_has_no_rows():
+    a = runs({"lr": [1, 2]}, "last_val_accuracy", [0.5, 0.6])
+    failed = a.assign(state=pd.array(["FAIL", "COMPLETE"], dtype="string"))
+    assert compare(a, failed)["lr"].tolist() == [2]
+    for empty in (a.assign(state="FAIL"), a[:0], pd.DataFrame()):
+        found = compare(a, empty, ("x", "y"))
+        assert found.empty
+        assert found.attrs["note"] == "no completed run in y"
+        assert found.attrs["num_unmatched_a"] == 2
+        assert found.columns.tolist()[-2:] == ["num_a", "num_b"]
+
+
+def test_parameters_called_like_a_column_are_renamed_and_infinities_have_no_interval():
+    table = runs({"a": [1, 1]}, "objective", [math.inf, 0.5])
+    row = compare(table, table.assign(objective=[0.4, 0.5])).iloc[0]
+    assert row["params_a"] == 1
+    assert row["a"] == math.inf
+    assert row["difference"] == -math.inf
+    assert math.isnan(row["low"])
