@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # Nobody reads any more; Python would flush once more on its way out.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
     except UserError as error:
         print(error, file=sys.stderr)
         return _BAD_CONFIG
