@@ -18,6 +18,7 @@ from resnet_sweep.report.text import number, one_line
 # An underscore between letters is none of Markdown's marks; elsewhere it is.
 _MD_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 _MD_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_CSV_SPECIAL = re.compile(r'[,"\r\n]')
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -66,7 +67,13 @@ def to_text(table: pd.DataFrame, format: str) -> str:
 
 
 def _to_csv(table: pd.DataFrame) -> str:
-    return to_cells(table).to_csv(index=False, lineterminator="\n")
+    cells = to_cells(table)
+    lines = zip(*([name, *cells[name]] for name in cells), strict=True)
+    return "".join(f"{','.join(map(_quoted, line))}\n" for line in lines) or "\n"
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if _CSV_SPECIAL.search(cell) else cell
 
 
 def _to_json(table: pd.DataFrame) -> str:

@@ -1,14 +1,17 @@
 import io
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from studies import study_of_every_kind
 
 from resnet_sweep.faults import ConfigError
-from resnet_sweep.report.columns import from_cells, parameters_of
+from resnet_sweep.report.columns import parameters_of
 from resnet_sweep.report.compare import compare
 from resnet_sweep.report.formats import to_text
+from resnet_sweep.report.results import load_results
 from resnet_sweep.report.statistics import difference_of_proportions, welch_difference
 
 N = 200
@@ -62,14 +65,20 @@ def test_settings_of_both_are_matched_by_the_values_of_their_parameters():
     assert found["num_a"].dtype == "Int64"
 
 
-def test_two_files_without_their_folders_are_enough():
-    a = runs({"lr": [0.1, 0.01]}, "last_val_accuracy", [0.5, 0.7])
-    texts = [to_text(table, "csv") for table in (a, a)]
-    tables = [
-        from_cells(pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False))
-        for text in texts
-    ]
-    assert compare(*tables)["difference"].tolist() == [0.0, 0.0]
+def test_two_files_without_their_folders_are_enough(tmp_path):
+    made = study_of_every_kind(tmp_path / "study")
+    table = load_results(tmp_path / "study")
+    made.close()
+    shutil.rmtree(tmp_path / "study")
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(to_text(table, "csv"))
+    found = compare(*(load_results(tmp_path / name) for name in ("a.csv", "b.csv")))
+    assert found[["lr", "model", "metric"]].to_numpy().tolist() == [[0.1, "res", "objective"]]
+    assert found["difference"].tolist() == [0.0]
+    # What only looks like a table of ours, a spreadsheet's for instance, will do as well.
+    cells = pd.read_csv(io.StringIO(to_text(table, "csv")), dtype=str, keep_default_na=False)
+    cells["objective"] = pd.to_numeric(cells["objective"])
+    assert compare(table, cells)["difference"].tolist() == [0.0]
 
 
 @pytest.mark.parametrize(
