@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resnet_sweep.report.columns import parameters_of
+from resnet_sweep.report.columns import objectives_of, parameters_of
 from resnet_sweep.study.canonical import canonical
 
 # A swept seed, also beside the column of the runs' own seeds.
@@ -41,10 +41,7 @@ def swept_seeds(table: pd.DataFrame) -> list[str]:
 
 
 def _parameters(table: pd.DataFrame) -> list[str]:
-    names = [str(name) for name in table]
-    if "state" not in names or not any(name.startswith("objective") for name in names):
-        return []
-    return parameters_of(table)
+    return parameters_of(table) if "state" in table and objectives_of(table) else []
 
 
 def completed(table: pd.DataFrame) -> pd.DataFrame:
