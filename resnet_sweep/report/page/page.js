@@ -132,13 +132,19 @@
   const config = { displayModeBar: false, responsive: true, showTips: false };
   const waiting = new Set();
 
+  // Texts for plotly.js are escaped: one with an entity is not cut in two.
+  const shortened = (text, most) => (
+    text.length > most && !text.includes("&") ? `${text.slice(0, most - 1)}…` : text);
+
   /** On a narrow screen the names of lanes stand above them: beside them is no room. */
-  function fitted(layout, width) {
+  function fitted(panel, width) {
+    const { layout } = panel;
     const { tickvals, ticktext, range } = layout.yaxis;
     const longest = Math.max(0, ...(ticktext || []).map((text) => text.length));
     if (width > 620 || longest * 6.5 < width / 3) return layout;
+    const isBars = panel.data.some((trace) => trace.type === "bar");
     const names = tickvals.map((y, i) => ({
-      x: 0, xref: "paper", xanchor: "left", y, yanchor: "bottom", yshift: 5, text: ticktext[i],
+      x: 0, xref: "paper", xanchor: "left", y, yanchor: "bottom", yshift: isBars ? 14 : 5, text: shortened(ticktext[i], width / 6.2),
       showarrow: false, font: { size: 11 },
     }));
     return {
@@ -151,7 +157,7 @@
   function draw(box) {
     waiting.delete(box);
     const panel = data.panels[box.dataset.panel];
-    panel.layout = fitted(panel.layout, box.clientWidth);
+    panel.layout = fitted(panel, box.clientWidth);
     box.style.height = `${panel.layout.height}px`;
     Plotly.newPlot(box, panel.data, panel.layout, config);
     box.on("plotly_click", (event) => {

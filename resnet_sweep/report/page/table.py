@@ -29,7 +29,8 @@ _ERROR_CHARS = 90
 _WORDS = {True: "learned", False: "did not learn"}
 _DURATIONS = ("seconds", "val_seconds")
 # Beside the parameters and objectives these say most; the others are shown when asked for.
-_MAIN = ("last_val_accuracy", "learned", "test_accuracy", "epochs", "seconds", "error")
+_OUTCOMES = ("last_val_accuracy", "learned", "test_accuracy")
+_MAIN = ("epochs", "seconds", "error")
 _IN_INTERVAL = (
     *("last_val_accuracy_low", "last_val_accuracy_high"),
     *("test_accuracy_low", "test_accuracy_high"),
@@ -112,8 +113,9 @@ def _order(runs: pd.DataFrame) -> list[str]:
     leading = ["study", "number", "repeat", "state"]
     if "number" in runs and runs["number"].isna().all():
         leading.insert(1, "folder")
+    leading += [*objective_names(runs), *_OUTCOMES]
     leading += [name for name in parameters_of(runs) if name in varied]
-    leading += [*objective_names(runs), *_MAIN]
+    leading += _MAIN
     hidden = {*_IN_INTERVAL, "direction"}
     ordered = [*leading, *(name for name in names if name not in hidden)]
     return [name for name in dict.fromkeys(ordered) if name in names]
@@ -125,7 +127,7 @@ def _column(
     values = runs[name].tolist()
     title, subtitle = _TITLES.get(name, (name, ""))
     is_parameter = name in parameters
-    is_main = is_parameter or name in (*_MAIN, "study", "number", "repeat", "state")
+    is_main = is_parameter or name in (*_OUTCOMES, *_MAIN, "study", "number", "repeat", "state")
     write: Callable[[Any], str] = _writer(name, is_parameter)
     if is_parameter:
         title, subtitle = one_line(short[name]), ""

@@ -66,7 +66,10 @@ def curves(runs: pd.DataFrame, history: pd.DataFrame) -> Figure | NoFigure:
     caption = f"The {len(shown)} best of {num_all} runs. " if num_all > len(shown) else ""
     if style.parameter:
         caption += f"Coloured by {value_text(style.parameter)}. "
-    caption += "Click a curve to find its row in the table, or a row to find its curve."
+    caption += (
+        "The best run is drawn thicker. Click a curve to find its row in the table, or a row to "
+        "find its curve."
+    )
     return Figure(tuple(panels), style.legend, caption, choice_name="metric")
 
 
@@ -102,6 +105,7 @@ class _Style:
     def __init__(self, runs: pd.DataFrame, num_lines: int) -> None:
         self.parameter, colours = category_colours(runs, palette.CATEGORIES)
         self.titles = titles_of(runs)
+        self.best = set(best_order(runs)[:1])
         self.opacity = 0.9 if num_lines <= 12 else 0.55 if num_lines <= 60 else 0.3
         if self.parameter:
             names = [value_text(value, 24) for value in runs[self.parameter].tolist()]
@@ -121,6 +125,6 @@ class _Style:
             colour=self.colours[run],
             label=self.titles[run],
             key=run,
-            opacity=self.opacity,
-            width=1.8,
+            opacity=1.0 if run in self.best else self.opacity,
+            width=3.0 if run in self.best else 1.8,
         )

@@ -27,6 +27,7 @@ from resnet_sweep.report.plots.values import (
 # Optuna draws a trace a trial.
 _MOST_RUNS = 200
 _KEPT_BEST = 60
+_AXIS_PX = 130
 _SCALE = ((0.0, "#dfe7ee"), (0.5, "#7fb2d6"), (1.0, "#00507d"))
 
 
@@ -91,11 +92,12 @@ def _ours(
     layout = figure["layout"]
     width = len(layout["xaxis"]["tickvals"])
     axis = layout["xaxis"] | {"fixedrange": True, "automargin": True, "tickfont": {"size": 12}}
-    axis |= {"showline": False, "type": "linear", "side": "top"}
+    axis |= {"showline": False, "type": "linear", "side": "top", "tickangle": 0}
+    axis["range"] = [-0.35, width - 0.7]
     for note in layout.get("annotations", []):
         note["font"] = {"family": FONT, "size": 11, "color": palette.MUTED}
     figure["layout"] = layout | base_layout(380) | {"xaxis": axis, "title": {"text": ""}}
-    figure["min_width_px"] = 110 * width
+    figure["min_width_px"] = _AXIS_PX * width
     figure["data"] = lines
     return figure
 

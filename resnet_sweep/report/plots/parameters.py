@@ -57,7 +57,7 @@ def parameters(
         return NoFigure("No objective over parameters: the runs differ in none.")
     objectives = objective_names(runs)
     states = np.array(texts(runs, "state"))
-    panels = []
+    panels: list[Panel] = []
     for objective in objectives:
         values = floats(runs, objective)
         usable = np.isfinite(values) & np.isin(states, [kind for kind, _, _ in _KINDS])
@@ -72,7 +72,8 @@ def parameters(
 def _figure(
     panels: list[Panel], runs: pd.DataFrame, names: Sequence[str], states: np.ndarray
 ) -> Figure:
-    caption = ""
+    told = ", ".join(objective_title(runs, name) for name in objective_names(runs))
+    caption = f"Each point is a run; its height is {told}. "
     if len(names) > _MOST_PARAMETERS:
         caption = f"The first {_MOST_PARAMETERS} of {len(names)} parameters. "
     if len(runs) > _MOST_POINTS:
@@ -115,11 +116,12 @@ def _panels(
         if place.is_categorical:
             positions = positions + _jitter(len(runs))
         marks = _marks(runs, chosen, positions, values, labels)
-        if marks:
+        # One position only shows nothing.
+        if marks and len({x for mark in marks for x in mark.x}) > 1:
             panels.append(
                 Panel(
                     x=place.axis,
-                    y=Axis(title),
+                    y=Axis(),
                     marks=marks,
                     title=name,
                     rules=(Rule(chance, "chance"),) if is_accuracy else (),

@@ -36,6 +36,7 @@ def drawn(panel: Panel) -> dict[str, Any]:
 
 def layout(panel: Panel) -> dict[str, Any]:
     """The layout of a panel: calm, with thin grids and room for long names."""
+    on_y = any(rule.axis == "y" for rule in panel.rules)
     return {
         **base_layout(panel.height_px),
         "xaxis": _axis(panel.x, _extent(panel, "x")),
@@ -43,6 +44,7 @@ def layout(panel: Panel) -> dict[str, Any]:
         "shapes": [_rule(rule, panel) for rule in panel.rules],
         "annotations": [_rule_label(rule, panel) for rule in panel.rules],
         "barmode": "overlay",
+        "margin": {"l": 8, "r": 52 if on_y else 12, "t": 18, "b": 8},
     }
 
 
@@ -239,7 +241,7 @@ def _rule_label(rule: Rule, panel: Panel) -> dict[str, Any]:
     at = math.log10(rule.at) if axis.scale == "log" and rule.at > 0 else rule.at
     place: dict[str, Any] = {"x": at, "y": 1, "yref": "paper", "yanchor": "bottom"}
     if rule.axis == "y":
-        place = {"y": at, "x": 1, "xref": "paper", "xanchor": "right", "yanchor": "bottom"}
+        place = {"y": at, "x": 1, "xref": "paper", "xanchor": "left", "yanchor": "middle"}
     font = {"size": 11, "color": palette.MUTED}
     return {**place, "text": escaped(rule.label), "showarrow": False, "font": font}
 

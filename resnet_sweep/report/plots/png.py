@@ -31,14 +31,18 @@ from resnet_sweep.report.plots.history import history
 from resnet_sweep.report.plots.importances import importances
 from resnet_sweep.report.plots.intermediate import intermediate
 from resnet_sweep.report.plots.parameters import parameters
+from resnet_sweep.report.text import beginning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _DPI = 200
+# Longer names would leave no room for the picture.
+_TITLE_CHARS, _PANEL_CHARS = 40, 26
+_TICK_CHARS = {"x": 14, "y": 44}
 _WIDTH_IN, _NARROW_IN, _PX_PER_IN = 6.5, 2.6, 110
 _SYMBOLS = {"dot": "o", "ring": "o", "cross": "x", "diamond": "D"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.edgecolor": palette.FAINT,
     "axes.labelcolor": palette.MUTED,
@@ -118,14 +122,14 @@ def _draw(figure: Figure, panels: list[Panel], path: Path) -> None:
         if figure.legend:
             handles = [_handle(entry) for entry in figure.legend]
             canvas.legend(
-                handles=handles, loc="outside upper left", ncols=len(handles), frameon=False
+                handles=handles, loc="outside upper left", ncols=min(len(handles), 3), frameon=False
             )
         with replacing(path) as temporary:
             canvas.savefig(temporary, format="png", dpi=_DPI, facecolor="white")
 
 
 def _panel(ax: Axes, panel: Panel) -> None:
-    ax.set_title(panel.title)
+    ax.set_title(beginning(panel.title, _PANEL_CHARS))
     for mark in panel.marks:
         if isinstance(mark, Line):
             _line(ax, mark)
@@ -177,29 +181,41 @@ def _points(ax: Axes, mark: Points) -> None:
 
 def _rule(ax: Axes, rule: Rule) -> None:
     style: dict[str, Any] = {"color": palette.MUTED, "linewidth": 0.7, "linestyle": (0, (4, 3))}
-    text: dict[str, Any] = {"fontsize": 7, "color": palette.MUTED, "va": "bottom"}
+    text: dict[str, Any] = {
+        "fontsize": 7,
+        "color": palette.MUTED,
+    }
     if rule.axis == "x":
         ax.axvline(rule.at, **style)
         place = ax.get_xaxis_transform()
-        ax.text(rule.at, 1, rule.label, transform=place, ha="center", **text)
+        ax.text(rule.at, 1, rule.label, transform=place, ha="center", va="bottom", **text)
     else:
         ax.axhline(rule.at, **style)
         place = ax.get_yaxis_transform()
-        ax.text(1, rule.at, rule.label, transform=place, ha="right", **text)
+        ax.text(1.01, rule.at, rule.label, transform=place, ha="left", va="center", **text)
 
 
 def _axis(ax: Axes, axis: Axis, which: str) -> None:
-    (ax.set_xlabel if which == "x" else ax.set_ylabel)(axis.title)
+    from matplotlib.ticker import MaxNLocator
+
+    (ax.set_xlabel if which == "x" else ax.set_ylabel)(beginning(axis.title, _TITLE_CHARS))
     ours = ax.xaxis if which == "x" else ax.yaxis
     if axis.scale == "log":
         (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+        ours.set_major_formatter(lambda at, _: f"{at:g}")
+        ours.set_minor_formatter(lambda at, _: "")
     if axis.scale == "time":
         ours.set_major_formatter(
             lambda at, _: datetime.fromtimestamp(at, UTC).strftime("%m-%d %H:%M")
         )
     if axis.ticks:
-        ours.set_ticks([at for at, _ in axis.ticks], labels=[name for _, name in axis.ticks])
+        names = [beginning(name, _TICK_CHARS[which]) for _, name in axis.ticks]
+        ours.set_ticks([at for at, _ in axis.ticks], labels=names)
+        if which == "x" and sum(map(len, names)) > _TITLE_CHARS:
+            ax.tick_params(axis="x", labelrotation=90)
         ours.set_ticks([], minor=True)
+    if axis.title == "epoch":
+        ours.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if axis.limits is not None:
         (ax.set_xlim if which == "x" else ax.set_ylim)(*axis.limits)
     ax.grid(axis.has_grid, axis="x" if which == "x" else "y")
@@ -212,8 +228,13 @@ def _handle(entry: LegendEntry) -> Any:
     if entry.symbol == "bar":
         return Patch(color=entry.colour, label=entry.label)
     if entry.symbol in ("line", "dashes"):
-        style = "--" if entry.symbol == "dashes" else "-"
-        return Line2D([], [], color=entry.colour, linestyle=style, label=entry.label)
+        return Line2D(
+            [],
+            [],
+            color=entry.colour,
+            linestyle="--" if entry.symbol == "dashes" else "-",
+            label=beginning(entry.label, _TITLE_CHARS),
+        )
     fill = "none" if entry.symbol == "ring" else entry.colour
     return Line2D(
         [],
@@ -223,5 +244,5 @@ def _handle(entry: LegendEntry) -> Any:
         markeredgecolor=entry.colour,
         markerfacecolor=fill,
         markersize=5,
-        label=entry.label,
+        label=beginning(entry.label, _TITLE_CHARS),
     )

@@ -17,7 +17,7 @@ from resnet_sweep.report.text import beginning, one_line, short_keys
 
 _LOG_SPAN = 100
 _MAX_CATEGORIES = 12
-_LANE_CHARS = 52
+_LANE_CHARS = 60
 _OTHER = "other"
 _KEY_COLUMNS = ("study", "ticket", "number", "repeat", "attempt", "folder")
 
