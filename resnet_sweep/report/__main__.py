@@ -97,7 +97,20 @@ def _compared(arguments: argparse.Namespace) -> str:
 
     first, second = arguments.compare
     table = compare(load_results(first), load_results(second), (first, second))
-    return _shown(table, arguments)
+    text = _shown(table, arguments)
+    if arguments.format != "text":
+        return text
+    return "\n".join([text, "", *_compare_notes(table, first, second)])
+
+
+def _compare_notes(table: pd.DataFrame, first: str, second: str) -> list[str]:
+    lines = [f"a: {first}", f"b: {second}", "difference: b less a, with its 95% interval"]
+    for name in ("a", "b"):
+        num = table.attrs[f"num_unmatched_{name}"]
+        if num:
+            settings = "1 setting" if num == 1 else f"{num} settings"
+            lines.append(f"{settings} of {name} without a counterpart")
+    return [*lines, *([table.attrs["note"]] if "note" in table.attrs else [])]
 
 
 def _reported(arguments: argparse.Namespace) -> str:

@@ -32,7 +32,7 @@ from resnet_sweep.report.text import one_line
 
 _DTYPES = {
     "metric": "string",
-    **dict.fromkeys(("a", "b", "difference", "low", "high"), "float64"),
+    **dict.fromkeys(("a", "b", "difference", "difference_low", "difference_high"), "float64"),
     "method": "string",
     **dict.fromkeys(("num_a", "num_b"), "Int64"),
 }
@@ -65,8 +65,8 @@ def compare(
     Returns:
         A row a setting of both, in a's order: the shared parameters, those that only a has and
         those that only b has, ``metric`` (string; what is compared), ``a``, ``b`` (float64,
-        means), ``difference`` (b less a), ``low``, ``high`` (float64, its 95% interval),
-        ``method`` (string: "same images" or "unpaired: ..." of one run each, "Welch t of 3 and 2
+        means), ``difference`` (b less a), ``difference_low``, ``difference_high`` (float64, its
+        95% interval), ``method`` (string: "same images" or "unpaired: ..." of one run each, "Welch t of 3 and 2
         runs"; NA without an interval, as of one run against several, or of one objective each),
         ``num_a``, ``num_b`` (Int64, runs). Its ``attrs`` hold ``names``, ``only_a`` and
         ``only_b`` (parameters), ``num_unmatched_a`` and ``num_unmatched_b`` (settings without a
@@ -217,8 +217,8 @@ def _difference(
         "a": t_interval(a).value,
         "b": t_interval(b).value,
         "difference": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
+        "difference_low": estimate.low,
+        "difference_high": estimate.high,
         "method": method or None,
         "num_a": len(a),
         "num_b": len(b),

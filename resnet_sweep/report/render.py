@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ def render_summary(summary: pd.DataFrame, width: int | None = None) -> str:
         column = summary[name]
         if name in ends or column.isna().all() or (name in _COUNTS and not column.any()):
             continue
-        if pd.api.types.is_float_dtype(column.dtype) and name not in _FORMATS:
+        if _SUMMED_UP.fullmatch(name) and pd.api.types.is_float_dtype(column.dtype):
             cells = ["" if value != value else number(value) for value in column.tolist()]
         else:
             cells = [_value_or_text(value, _FORMATS.get(name)) for value in column.tolist()]
@@ -88,6 +89,11 @@ def render_summary(summary: pd.DataFrame, width: int | None = None) -> str:
 
 
 _COUNTS = ("num_failed", "num_pruned")
+# What was measured has four decimals; parameters are shown as they would be typed.
+_SUMMED_UP = re.compile(
+    r"(objective|last_val_accuracy|test_accuracy)(_\d+)?(_mean|_best|_worst)?"
+    r"|a|b|difference|mcnemar_p|share_learned|published|chance_accuracy"
+)
 
 
 def _stem(name: object) -> str:

@@ -50,13 +50,25 @@ def test_settings_of_both_are_matched_by_the_values_of_their_parameters():
     )
     found = compare(a, b, ("a.csv", "b.csv"))
     assert found.columns.tolist() == [
-        *("model", "optimizer.lr", "metric", "a", "b", "difference", "low", "high", "method"),
+        *(
+            "model",
+            "optimizer.lr",
+            "metric",
+            "a",
+            "b",
+            "difference",
+            "difference_low",
+            "difference_high",
+            "method",
+        ),
         *("num_a", "num_b"),
     ]
     assert found["model"].tolist() == ["r", "p"]
     assert found["difference"].tolist() == pytest.approx([-0.05, 0.1])
     expected = difference_of_proportions(160, N, 140, N)
-    assert found.loc[1, ["difference", "low", "high"]].tolist() == list(expected)
+    assert found.loc[1, ["difference", "difference_low", "difference_high"]].tolist() == list(
+        expected
+    )
     assert found["method"].tolist() == ["unpaired: no predictions"] * 2
     assert found["metric"].tolist() == ["last_val_accuracy"] * 2
     assert found[["num_a", "num_b"]].to_numpy().tolist() == [[1, 1], [1, 1]]
@@ -108,10 +120,12 @@ def test_both_sides_are_means_over_seeds_and_repeats():
     found = compare(a, b)
     expected = welch_difference([0.6, 0.64], values[:3])
     assert found["lr"].tolist() == [1, 2]
-    assert found.loc[0, ["difference", "low", "high"]].tolist() == list(expected)
+    assert found.loc[0, ["difference", "difference_low", "difference_high"]].tolist() == list(
+        expected
+    )
     assert found["method"].tolist() == ["Welch t of 3 and 2 runs", pd.NA]
     assert found.loc[1, "difference"] == pytest.approx(0.05)
-    assert math.isnan(found.loc[1, "low"])
+    assert math.isnan(found.loc[1, "difference_low"])
     assert found[["num_a", "num_b"]].to_numpy().tolist() == [[3, 2], [1, 2]]
 
 
@@ -142,7 +156,7 @@ def test_the_test_split_goes_before_the_last_epoch_and_that_before_the_objective
     assert compare(a, b).loc[0, ["metric", "a"]].tolist() == ["last_val_accuracy", 0.6]
     found = compare(a, b.drop(columns="last_val_accuracy")).iloc[0]
     assert found[["metric", "difference"]].tolist() == ["objective", 0.0]
-    assert math.isnan(found["low"])
+    assert math.isnan(found["difference_low"])
     assert found["method"] is pd.NA
 
 
@@ -161,7 +175,7 @@ def test_runs_on_the_same_images_are_paired_where_their_predictions_are_there():
     b["folder"] = "gone/1"
     row = compare(a, b, load_predictions=lambda folder: {**images, "last": last[folder]}).iloc[0]
     assert row[["difference", "method"]].tolist() == [0.25, "same images"]
-    assert 0.15 < row["low"] < 0.25 < row["high"] < 0.35
+    assert 0.15 < row["difference_low"] < 0.25 < row["difference_high"] < 0.35
 
 
 def test_runs_of_one_setting_without_parameters_are_compared():
@@ -205,4 +219,4 @@ def test_parameters_called_like_a_column_are_renamed_and_infinities_have_no_inte
     assert row["params_a"] == 1
     assert row["a"] == math.inf
     assert row["difference"] == -math.inf
-    assert math.isnan(row["low"])
+    assert math.isnan(row["difference_low"])
