@@ -66,8 +66,9 @@ def compare(
         A row a setting of both, in a's order: the shared parameters, those that only a has and
         those that only b has, ``metric`` (string; what is compared), ``a``, ``b`` (float64,
         means), ``difference`` (b less a), ``difference_low``, ``difference_high`` (float64, its
-        95% interval), ``method`` (string: "same images" or "unpaired: ..." of one run each, "Welch t of 3 and 2
-        runs"; NA without an interval, as of one run against several, or of one objective each),
+        95% interval), ``method`` (string: "same images" or "unpaired: ..." of one run each,
+        "Welch t of 3 and 2 runs"; NA without an interval, as of one run against several, or of
+        one objective each),
         ``num_a``, ``num_b`` (Int64, runs). Its ``attrs`` hold ``names``, ``only_a`` and
         ``only_b`` (parameters), ``num_unmatched_a`` and ``num_unmatched_b`` (settings without a
         counterpart), and ``note`` where a table has no completed run.

@@ -52,6 +52,9 @@ def _open(named: str | Path, settings: Sequence[str] | None) -> list[Source]:
         rule = "is no folder, CSV file or URL of a storage"
         raise ResultsError([Fault("path", named, rule)])
     found = list(_below(path, settings, _DEPTH))
+    table = StudyFolder(path).results_csv
+    if not found and table.is_file():
+        return [replace(csv_source(table), folder=path.absolute())]
     if not found:
         rule, fix = "holds no sweep and no run", "name outputs/<study>, or a folder above"
         raise ResultsError([Fault("path", named, rule, fix=fix)])
