@@ -1,13 +1,17 @@
 """conf/study: what each study runs, as Hydra composes it for our sweeper."""
 
+import numpy as np
 import pytest
+from commands import Command
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from PIL import Image
 
-import resnet_sweep.app  # noqa: F401  (the resolvers of conf/)
+import resnet_sweep
+import resnet_sweep.app
 from resnet_sweep.config import check_config, register_schema, to_config
 from resnet_sweep.paths import config_dir
 from resnet_sweep.training.config import ConstantConfig, SgdConfig
@@ -80,6 +84,38 @@ def test_confirm_repeats_the_best_of_a_study_with_seeds_of_its_own(study):
     assert sweeper["trials"] == {"study": "outputs/lr_search-a/", "best": 3}
     assert sweeper["repeats"] == 3
     assert trial().trainer.seed == 1000
+
+
+@pytest.mark.slow
+def test_confirm_trains_what_the_search_trained_with_new_seeds(command: Command, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(32):
+        folder = tmp_path / "images" / ("cat", "dog")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    data = ("data=image_folder", "data.root=images", "data.image_size=32", "data.num_val=8")
+    typed = ("model=resnet18", *data, "trainer.epochs=1", "trainer.threads=1")
+    search = ("-m", "study=lr_search", *typed, "hydra.sweeper.n_trials=2")
+    small = "hydra.sweeper.params={optimizer.lr: 'interval(1e-4,1e-3)', trainer.batch_size: '8,16'}"
+    done = command(*search, small.replace(" ", ""))
+    assert done.returncode == 0, done.stderr
+    again = ("-m", "study=confirm", "hydra.sweeper.trials.study=outputs/lr_search-resnet18")
+    few = ("hydra.sweeper.trials.best=1", "hydra.sweeper.repeats=2", "trainer.threads=1")
+    done = command(*again, *few)
+    assert done.returncode == 0, done.stderr
+    assert "as in outputs/lr_search-resnet18: " in done.stdout
+    outputs = tmp_path / "outputs"
+    (best,) = resnet_sweep.load_results(outputs / "lr_search-resnet18").head(1).itertuples()
+
+    def config(folder):
+        found = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
+        return found, found["trainer"].pop("seed")
+
+    expected, seed = config(outputs / "lr_search-resnet18" / best.folder)
+    assert (expected["model"]["depth"], expected["scheduler"]["name"], seed) == (18, "cosine", 0)
+    trial = outputs / "confirm-lr_search-resnet18" / "trials" / "0"
+    assert [config(trial / str(i)) for i in (0, 1)] == [(expected, 1000), (expected, 1001)]
 
 
 def test_the_command_line_wins_over_the_study(study):

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_sweep.study.canonical import bare_key, dotted
+from resnet_sweep.study.canonical import bare_key, dotted, same
 from resnet_sweep.sweep.encoding import encode
 
 _NAME_OF_A_CONFIG = re.compile(r"[^\s,\[\]'\"()]+")
@@ -151,8 +151,6 @@ class Change:
 
 def changes(then: Mapping[Any, Any], now: Mapping[Any, Any], prefix: str = "") -> Iterator[Change]:
     """All settings in which ``now`` is not ``then``, both nested and unresolved."""
-    from resnet_sweep.study.canonical import same
-
     for name in dict.fromkeys([*then, *now]):
         key = f"{prefix}{name}"
         if name not in then:
@@ -162,5 +160,21 @@ def changes(then: Mapping[Any, Any], now: Mapping[Any, Any], prefix: str = "") -
                 yield Change(path, "+", value)
         elif isinstance(then[name], Mapping) and isinstance(now[name], Mapping):
             yield from changes(then[name], now[name], f"{key}.")
-        elif then[name] != now[name] and not same(then[name], now[name]):
+        elif _is_other_container(then[name], now[name]):
+            # Neither is ever merged into the other.
+            yield Change(key, "~", now=now[name])
+            yield Change(key, "+", then[name])
+        elif not _same(then[name], now[name]):
             yield Change(key, "", then[name], now[name])
+
+
+def _is_other_container(then: Any, now: Any) -> bool:
+    return {type(then), type(now)} == {dict, list}
+
+
+def _same(value: Any, other: Any) -> bool:
+    try:
+        return same(value, other)
+    except TypeError:
+        # Bytes, for instance.
+        return bool(value == other)

@@ -155,11 +155,11 @@ class _Reader:
         one: FrozenTrial | None = trial
         while one is not None:
             attrs = one.user_attrs
-            # Another sweeper tells no folder; its trials have the names that Hydra gives.
-            folder = self._folder / str(attrs.get("folder", one.number))
-            for path in (folder, folder / "0"):
-                if (path / self._subdir / "config.yaml").is_file():
-                    return path / self._subdir
+            if "folder" in attrs:
+                folder = self._folder / str(attrs["folder"])
+                for path in (folder / self._subdir, folder / "0" / self._subdir):
+                    if (path / "config.yaml").is_file():
+                        return path
             # A run that an earlier attempt had ended was not run again.
             before = attrs.get("retry_of", attrs.get("duplicate_of"))
             one = None if before is None else self._trials[before]

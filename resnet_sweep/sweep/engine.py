@@ -95,7 +95,7 @@ class Engine:
         self.function = function
         self.config = config
         self.base = Path(config.hydra.runtime.cwd)
-        # What is taken from an earlier study, as this one keeps it.
+        # What a study that begins takes from an earlier one, and keeps.
         self.earlier: dict[str, Any] = {}
         self.task = make_task(options.task, function)
         find_hook(options.custom_search_space)
@@ -155,7 +155,7 @@ class Engine:
         command = Command(self.options, arguments, self.config, loader, free_keys, self.base)
         kept = None if place.is_new else kept_by(place.folder, command)
         taken = take_over(command) if kept is None else kept
-        self.earlier = taken.to_json()
+        self.earlier = taken.to_json() if kept is None else {}
         self.options, self.config = taken.applied(command)
         if taken.lines and (place.is_new or self.options.plan):
             log.info("as in %s: %s", command.spec["study"], " ".join(taken.lines))

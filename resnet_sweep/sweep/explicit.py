@@ -76,7 +76,7 @@ def _checked(name: str, trials: Sequence[object]) -> list[dict[str, Any]]:
             continue
         values: dict[str, Any] = {}
         for key, value in dotted(trial):
-            rule = _key_rule(key) or _value_rule(value)
+            rule = key_rule(key) or _value_rule(value)
             if key in values:
                 rule = "is set twice"
             if rule:
@@ -88,8 +88,8 @@ def _checked(name: str, trials: Sequence[object]) -> list[dict[str, Any]]:
     return read
 
 
-def _key_rule(key: str) -> str:
-    """What is wrong with a key; empty if nothing is."""
+def key_rule(key: str) -> str:
+    """What is wrong with a key of an explicit trial; empty if nothing is."""
     if not re.fullmatch(r"\+{0,2}[^\s=,{}\[\]+~]+", key):
         return "is no key of a configuration"
     if re.match(r"\+*hydra([./@]|$)", key):

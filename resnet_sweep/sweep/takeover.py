@@ -19,6 +19,7 @@ from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.decided import Change, changes, has, is_below, node_of
 from resnet_sweep.sweep.earlier import Earlier, read_earlier
 from resnet_sweep.sweep.encoding import encode
+from resnet_sweep.sweep.explicit import key_rule
 from resnet_sweep.sweep.plan import make_plan, without_hydra
 from resnet_sweep.sweep.taken import Command, Taken
 
@@ -47,6 +48,7 @@ class _Taker:
         self._decided = command.decided()
         self._lines: list[str] = []
         self._values = [dict(trial.values) for trial in earlier.trials]
+        self._known: dict[tuple[str, ...], DictConfig] = {}
         self._composers: dict[tuple[str, ...], Composer] = {}
 
     def take(self) -> Taken:
@@ -111,7 +113,7 @@ class _Taker:
             for key, value in self._values[i].items()
             if bare_key(key) in groups
         ]
-        config = self._command.composed([*self._lines, *own])
+        config = self._master([*self._lines, *own])
         choices = OmegaConf.to_container(config.hydra.runtime.choices)
         assert isinstance(choices, dict)
         own_choices = {
@@ -150,7 +152,12 @@ class _Taker:
     # Settings.
 
     def _take_settings(self) -> None:
-        self._add([{one.key: one for one in self._changes(i)} for i in range(len(self._values))])
+        self._add(
+            [
+                {f"{one.sign}{one.key}": one for one in self._changes(i)}
+                for i in range(len(self._values))
+            ]
+        )
 
     def _changes(self, i: int) -> Iterator[Change]:
         """Settings of a trial that today would not be what they were, and are to be."""
@@ -184,39 +191,66 @@ class _Taker:
     def _composer(self) -> Composer:
         lines = tuple(self._lines)
         if lines not in self._composers:
-            self._composers[lines] = Composer(self._command.loader, self._command.composed(lines))
+            self._composers[lines] = Composer(self._command.loader, self._master(lines))
         return self._composers[lines]
+
+    def _master(self, lines: Sequence[str]) -> DictConfig:
+        """The sweep's configuration with these overrides; not to be changed."""
+        key = tuple(lines)
+        if key not in self._known:
+            self._known[key] = self._command.composed(lines)
+        return self._known[key]
 
     def _add(self, found: Sequence[Mapping[str, Change]]) -> None:
         """Adds overrides: to all trials where they agree, else to the trials that have them."""
+        shared: dict[str, str] = {}
         faults: dict[str, Fault] = {}
         for key in dict.fromkeys(key for one in found for key in one):
             having = [one.get(key) for one in found]
-            change = next(one for one in having if one is not None)
             try:
                 lines = {None if one is None else one.line() for one in having}
             except ConfigError as error:
                 faults[key] = error.faults[0]
                 continue
-            shared = [*self._lines, change.line()]
-            is_group = key in self._earlier.trials[0].choices
-            if len(lines) == 1 and (is_group or self._can_be_composed(shared)):
-                self._lines = shared
-                continue
-            for values, own in zip(self._values, having, strict=True):
-                if own is not None and own.sign == "~":
-                    faults[key] = self._fault(own)
-                elif own is not None:
-                    values[f"{own.sign}{key}"] = own.then
+            (line, *others) = lines
+            if line is not None and not others:
+                shared[key] = line
+            else:
+                faults |= self._add_to_some(key, having)
+        for key in self._fit(shared):
+            faults |= self._add_to_some(key, [one.get(key) for one in found])
         if faults:
             raise ConfigError(faults.values())
 
+    def _fit(self, shared: Mapping[str, str]) -> list[str]:
+        """Adds those overrides with which the sweep can be composed, and names the others."""
+        is_group = any(key in self._earlier.trials[0].choices for key in shared)
+        if is_group or self._can_be_composed([*self._lines, *shared.values()]):
+            self._lines += shared.values()
+            return []
+        left = []
+        for key, line in shared.items():
+            if self._can_be_composed([*self._lines, line]):
+                self._lines.append(line)
+            else:
+                left.append(key)
+        return left
+
     def _can_be_composed(self, lines: Sequence[str]) -> bool:
         try:
-            self._command.composed(lines)
+            self._master(lines)
         except _COMPOSING:
             return False
         return True
+
+    def _add_to_some(self, key: str, having: Sequence[Change | None]) -> dict[str, Fault]:
+        """Makes an override a value of the trials that have it, unless it cannot be one."""
+        for values, own in zip(self._values, having, strict=True):
+            if own is not None and (own.sign == "~" or key_rule(own.key)):
+                return {key: self._fault(own)}
+            if own is not None:
+                values[f"{own.sign}{own.key}"] = own.then
+        return {}
 
     def _verify(self) -> None:
         """Refuses what is not as it was after all."""

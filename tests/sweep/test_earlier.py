@@ -41,7 +41,6 @@ def folder_of(
     study = optuna.create_study(storage=storage, study_name="s", directions=list(directions))
     for key, value in (attrs or {}).items():
         study.set_user_attr(key, value)
-    facts = {} if folder is None else {"folder": folder}
     for number, (state, params, values) in enumerate(trials):
         known = {key: BETAS if key == "betas" else LR for key in params}
         one = create_trial(
@@ -49,11 +48,11 @@ def folder_of(
             params=dict(params),
             distributions=known,
             values=values,
-            user_attrs=facts,
+            user_attrs={"folder": folder or f"trials/{number}"},
         )
         study.add_trial(one)
         if folder is None:
-            record_of(path / str(number))
+            record_of(path / "trials" / str(number))
     close_storage(storage)
     return path
 
@@ -159,17 +158,13 @@ def test_what_a_trial_was_is_read_from_its_folder(tmp_path: Path) -> None:
     assert (found.name, found.folder, found.directions) == ("a", ours, ("minimize",))
     assert found.trials[0].config == {"lr": 0.1, "half": "${lr}"}
     assert found.trials[0].choices == {"net": "large", "nets": ["a", "b"]}
-    # Trials of another sweeper are in folders with their numbers.
-    folder_of(tmp_path / "b", ["minimize"], trials)
-    found = read_earlier({"study": "b", "best": 1}, tmp_path)
-    assert (found.trials[0].config["lr"], found.trials[0].choices) == (0.1, {})
 
 
 def test_a_trial_whose_settings_are_gone_is_refused_by_number(tmp_path: Path) -> None:
     trials = [(DONE, {"lr": v}, [v]) for v in (0.1, 0.2, 0.3)]
     folder = folder_of(tmp_path / "a", ["minimize"], trials)
-    (folder / "0" / ".hydra" / "config.yaml").unlink()
-    (folder / "2" / ".hydra" / "hydra.yaml").write_text("hydra: {}")
+    (folder / "trials/0/.hydra" / "config.yaml").unlink()
+    (folder / "trials/2/.hydra" / "hydra.yaml").write_text("hydra: {}")
     with pytest.raises(ConfigError, match=r"no config.yaml of its trial 0, so") as caught:
         read_earlier({"study": "a", "best": 3}, tmp_path)
     first, second = map(str, caught.value.faults)
