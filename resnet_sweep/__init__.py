@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnet_sweep.models import build_resnet
-    from resnet_sweep.report.results import load_results
+    from resnet_sweep.report.results import load_history, load_results
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "build_resnet", "load_results"]
+__all__ = ["__version__", "build_resnet", "load_history", "load_results"]
 
 # Lazy: help, refusals and completion answer before torch is loaded.
-_MODULES = {"build_resnet": "models", "load_results": "report.results"}
+_MODULES = {
+    "build_resnet": "models",
+    "load_history": "report.results",
+    "load_results": "report.results",
+}
 
 
 def __getattr__(name: str) -> Any:

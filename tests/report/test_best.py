@@ -16,7 +16,6 @@ from resnet_sweep.report.best import write_best
 from resnet_sweep.report.sources import open_sources
 
 
-
 def with_configs(made: StudyOnDisk, **changes: dict) -> None:
     """Each trial's folder as Hydra leaves it for an application that is not ours."""
     for number, trial in enumerate(made.study.get_trials(deepcopy=False)):
