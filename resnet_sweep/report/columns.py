@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 MISSING = float("nan")
-_BEFORE = ("study", "ticket", "number", "repeat", "attempt", "state")
+OF_A_RUN = ("study", "ticket", "number", "repeat", "attempt")
+_BEFORE = (*OF_A_RUN, "state")
 _CURVE = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 # In this order behind the objective; what a task tells stands between the two parts.
 _MEASURED = (
@@ -34,7 +37,8 @@ _CIRCUMSTANCES = (
 )
 _ALWAYS = frozenset((*_BEFORE, "metric", "direction", "seconds", "error_kind", "error", "folder"))
 _DTYPES = {
-    **dict.fromkeys(("ticket", "number", "repeat", "attempt", "best_epoch", "epochs"), "Int64"),
+    **dict.fromkeys(("ticket", "number", "repeat", "attempt"), "Int64"),
+    **dict.fromkeys(("epoch", "best_epoch", "epochs"), "Int64"),
     **dict.fromkeys(("num_val_images", "num_test_images", "seed", "duplicate_of"), "Int64"),
     **dict.fromkeys(("published_learned", "learned"), "boolean"),
     **dict.fromkeys(("study", "state", "metric", "direction", "device", "precision"), "string"),
@@ -66,12 +70,29 @@ class Row:
     traceback: str = ""
 
 
-def frame(rows: Sequence[Row]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Keys:
+    """Columns that a table has whether or not a row knows them, in their order.
+
+    Attributes:
+        parameters: Keys of the parameters.
+        told: Names of what tasks have told.
+        settings: Keys of the configuration.
+    """
+
+    parameters: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+
+def frame(rows: Sequence[Row], keys: Iterable[Keys] = ()) -> pd.DataFrame:
     """The table of runs, in their order.
 
     Args:
         rows: Of one study or of several.
+        keys: Of what is there without the rows.
     """
+    given = list(keys)
     known = {key for row in rows for key, value in row.facts.items() if value is not None}
     objectives = sorted((key for key in known if _OBJECTIVE.fullmatch(key)), key=_place)
     objectives = objectives or ["objective"]
@@ -84,8 +105,8 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
             columns[name] = fixed_column(name, [row.facts.get(name) for row in rows])
 
     def add_free(kind: str, prefix: str) -> None:
-        keys = dict.fromkeys(key for row in rows for key in getattr(row, kind))
-        for key, name in column_names(keys, used, prefix).items():
+        found = dict.fromkeys(key for one in (*given, *rows) for key in getattr(one, kind))
+        for key, name in column_names(found, used, prefix).items():
             used.append(name)
             columns[name] = free_column([getattr(row, kind).get(key, MISSING) for row in rows])
 
@@ -113,11 +134,11 @@ def parameters_of(table: pd.DataFrame) -> list[str]:
     return names[names.index("state") + 1 : end]
 
 
-def objectives_of(table: pd.DataFrame) -> list[str]:
+def objectives_of(table: Iterable[object]) -> list[str]:
     """Names of the objectives' columns: ``objective``, or ``objective_0`` and so on.
 
     Args:
-        table: Of runs, as ``load_results`` gives it.
+        table: Of runs, as ``load_results`` gives it, or the names of its columns.
     """
     return [str(name) for name in table if _OBJECTIVE.fullmatch(str(name))]
 
@@ -144,7 +165,7 @@ def column_names(keys: Iterable[str], taken: Iterable[str], prefix: str) -> dict
     names: dict[str, str] = {}
     used = set(taken)
     for key in keys:
-        name = key
+        name = encodable(key)
         while name in used or _OBJECTIVE.fullmatch(name):
             name = f"{prefix}_{name}"
         used.add(name)
@@ -161,8 +182,12 @@ def fixed_column(name: str, values: Sequence[Any]) -> pd.Series[Any]:
     """
     dtype = _DTYPES.get(name, "float64")
     if dtype == "float64":
-        values = [MISSING if value is None else value for value in values]
-    return pd.Series(values, dtype=dtype)
+        return pd.Series([MISSING if value is None else value for value in values], dtype=dtype)
+    if dtype == "string":
+        # An empty text says nothing, and in a file it is nothing.
+        texts = [None if not value else encodable(str(value)) for value in values]
+        return pd.Series(texts, dtype=dtype)
+    return pd.Series(list(values), dtype=dtype)
 
 
 def free_column(values: Sequence[Any]) -> pd.Series[Any]:
@@ -171,32 +196,69 @@ def free_column(values: Sequence[Any]) -> pd.Series[Any]:
     Args:
         values: Whole numbers become Int64, numbers float64, true and false boolean, texts
             string; of any other mixture each value keeps its own type. NaN is missing. None,
-            the value null, is missing among numbers and kept among all else.
+            the value null, is missing among numbers and kept among all else. What JSON does
+            not know becomes text.
     """
-    present = [value for value in values if not _is_missing(value)]
-    if any(value is None for value in present) and not all(
-        value is None or _is_number(value) for value in present
-    ):
-        return pd.Series(list(values), dtype=object)
-    present = [value for value in present if value is not None]
-    filled = [None if value is None or _is_missing(value) else value for value in values]
-    if present and all(isinstance(value, bool) for value in present):
+    plain = [_plain(value) for value in values]
+    kinds = {type(value) for value in plain if not _is_missing(value)}
+    if type(None) in kinds and not kinds <= {type(None), int, float}:
+        return pd.Series(plain, dtype=object)
+    filled = [None if _is_missing(value) else value for value in plain]
+    kinds.discard(type(None))
+    if kinds == {bool}:
         return pd.Series(filled, dtype="boolean")
-    if present and all(isinstance(value, str) for value in present):
+    if kinds == {str}:
         return pd.Series(filled, dtype="string")
-    if all(_is_number(value) for value in present):
-        if present and all(isinstance(one, int) and abs(one) < 2**63 for one in present):
-            return pd.Series(filled, dtype="Int64")
+    if kinds == {int} and all(one is None or abs(one) < 2**63 for one in filled):
+        return pd.Series(filled, dtype="Int64")
+    if kinds <= {int, float} and all(map(_is_exact, filled)):
         return pd.Series([MISSING if one is None else one for one in filled], dtype="float64")
-    return pd.Series(list(values), dtype=object)
+    return pd.Series(plain, dtype=object)
+
+
+def _plain(value: Any) -> Any:
+    """The value in types that JSON knows, all of it encodable."""
+    if value is None or type(value) in (bool, int, float):
+        return value
+    if isinstance(value, Enum):
+        return encodable(value.name)
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, Mapping):
+        return {encodable(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence | Set) and not isinstance(value, bytes | bytearray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.item() if value.ndim == 0 else value.tolist())
+    if isinstance(value, int | float):
+        return int(value) if isinstance(value, int) else float(value)
+    return MISSING if value is pd.NA or value is pd.NaT else encodable(str(value))
+
+
+def encodable(text: str) -> str:
+    """The text with lone surrogates as escapes: no file and no page could hold them.
+
+    Args:
+        text: A file's name that is no UTF-8 has them, for instance.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
 
 
 def _is_missing(value: Any) -> bool:
     return isinstance(value, float) and value != value
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_exact(value: float | None) -> bool:
+    """Whether float64 holds the number."""
+    return value is None or isinstance(value, float) or (_fits(value) and float(value) == value)
+
+
+def _fits(value: int) -> bool:
+    return abs(value) < 2**1023
 
 
 def to_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -208,14 +270,15 @@ def to_cells(table: pd.DataFrame) -> pd.DataFrame:
         table: Of runs, or of their epochs.
     """
     cells = {}
-    for name in table:
-        column = table[name]
-        if str(name) in FIXED and column.dtype == "string":
-            cells[name] = column.fillna("")
+    for key in table:
+        name, column = str(key), table[key]
+        if column.dtype == "string" and _dtype_of(name, table) == "string":
+            texts = column.fillna("").tolist()
         elif str(column.dtype).startswith("datetime"):
-            cells[name] = pd.Series([_time_cell(value) for value in column], dtype=object)
+            texts = [_time_cell(value) for value in column]
         else:
-            cells[name] = pd.Series([_cell(value) for value in column], dtype=object)
+            texts = [_cell(value) for value in column.tolist()]
+        cells[name] = pd.Series(texts, dtype=object)
     return pd.DataFrame(cells, columns=table.columns)
 
 
@@ -230,30 +293,32 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value if _value(value) == value else json.dumps(value, ensure_ascii=False)
-    if isinstance(value, bool | list | dict | tuple):
+    if isinstance(value, bool | list | dict):
         return json.dumps(value, ensure_ascii=False)
-    return repr(value.item() if hasattr(value, "item") else value)
+    return repr(value)
 
 
-_INTEGER = re.compile(r"[-+]?\d+")
-_FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?|[-+]?inf|nan", re.IGNORECASE)
+# Python reads no whole number of more than 4300 digits.
+_INTEGER = re.compile(r"[-+]?\d{1,4000}", re.ASCII)
+_FLOAT = re.compile(
+    r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?|[-+]?inf|nan", re.IGNORECASE | re.ASCII
+)
+_WORDS = {"": MISSING, "null": None, "true": True, "false": False}
 
 
 def _value(cell: str) -> Any:
     """What a cell holds; NaN for an empty one."""
-    if cell == "":
-        return MISSING
-    if cell in ("null", "true", "false"):
-        return {"null": None, "true": True, "false": False}[cell]
+    if cell in _WORDS:
+        return _WORDS[cell]
+    if cell[0] in '"[{':
+        try:
+            return json.loads(cell)
+        except (ValueError, RecursionError):
+            return cell
     if _INTEGER.fullmatch(cell):
         return int(cell)
     if _FLOAT.fullmatch(cell):
         return float(cell)
-    if cell[0] in '"[{':
-        try:
-            return json.loads(cell)
-        except ValueError:
-            return cell
     return cell
 
 
@@ -268,19 +333,41 @@ def from_cells(cells: pd.DataFrame) -> pd.DataFrame:
     """
     columns: dict[str, pd.Series[Any]] = {}
     for key in cells:
-        name, texts = str(key), cells[key].tolist()
-        dtype = _DTYPES.get(name)
-        if dtype == "string":
-            columns[name] = fixed_column(name, [text or None for text in texts])
-        elif dtype is not None and dtype.startswith("datetime"):
-            columns[name] = pd.Series(pd.to_datetime(texts, format="ISO8601"), dtype=dtype)
-        elif name in FIXED or _OBJECTIVE.fullmatch(name):
-            values = [_value(text) for text in texts]
-            missing = [
-                None if _is_missing(one) and text == "" else one
-                for one, text in zip(values, texts, strict=True)
-            ]
-            columns[name] = fixed_column(name, missing)
-        else:
-            columns[name] = free_column([_value(text) for text in texts])
+        name = str(key)
+        dtype = _dtype_of(name, cells)
+        try:
+            columns[name] = _column(name, dtype, cells[key].tolist())
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"column {name} does not hold {dtype}: {error}") from error
     return pd.DataFrame(columns, index=pd.RangeIndex(len(cells)))
+
+
+def _dtype_of(name: str, names: Iterable[object]) -> str | None:
+    """What a column always holds; None if that depends on its values."""
+    if is_history(names):
+        # Whatever a run has measured are numbers, also under the name of another column.
+        return _DTYPES[name] if name in (*OF_A_RUN, "epoch", "folder") else "float64"
+    if name in FIXED or _OBJECTIVE.fullmatch(name):
+        return _DTYPES.get(name, "float64")
+    return None
+
+
+def is_history(names: Iterable[object]) -> bool:
+    """Whether a table has a row an epoch, and not a row a run.
+
+    Args:
+        names: Of its columns.
+    """
+    return [*names][: len(OF_A_RUN) + 1] == [*OF_A_RUN, "epoch"]
+
+
+def _column(name: str, dtype: str | None, texts: Sequence[str]) -> pd.Series[Any]:
+    if dtype is None:
+        return free_column([_value(text) for text in texts])
+    if dtype == "string":
+        return fixed_column(name, texts)
+    if dtype.startswith("datetime"):
+        return pd.Series(pd.to_datetime(list(texts), format="ISO8601"), dtype=dtype)
+    # A spreadsheet writes TRUE.
+    lower = [text.lower() for text in texts] if dtype == "boolean" else texts
+    return pd.Series([None if text == "" else _value(text) for text in lower], dtype=dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,13 +12,16 @@ from resnet_sweep.faults import Fault, ResultsError
 from resnet_sweep.files import replacing
 from resnet_sweep.report.columns import (
     FIXED,
+    Keys,
     Row,
     from_cells,
+    is_history,
     objectives_of,
     parameters_of,
     to_cells,
     told_of,
 )
+from resnet_sweep.report.runs import read_settings
 from resnet_sweep.report.source import Source
 from resnet_sweep.study.folder import StudyFolder
 
@@ -31,10 +36,19 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     cells = to_cells(table)
     home = f"{path.parent.absolute()}/"
     cells["folder"] = [
-        "." if f"{one}/" == home else str(one).removeprefix(home) for one in cells["folder"]
+        "." if f"{one}/" == home else one.removeprefix(home) for one in cells["folder"]
     ]
-    with replacing(path) as temporary:
-        cells.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
+    lines = zip(*([name, *cells[name]] for name in cells), strict=True)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        # Python's writer of 3.11 leaves a lone carriage return without quotes.
+        file.writelines(",".join(map(_quoted, line)) + "\n" for line in lines)
+
+
+_SPECIAL = re.compile(r'[,"\r\n]')
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -47,57 +61,101 @@ def read_csv(path: Path) -> pd.DataFrame:
         ResultsError: It cannot be read, or is no such file.
     """
     try:
-        cells = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        cells = _cells(path)
+        _check_names(path, cells)
         table = from_cells(cells)
     except (OSError, ValueError) as error:
+        if isinstance(error, ResultsError):
+            raise
         reason = " ".join(str(error).split())
         raise ResultsError([Fault("file", path, f"cannot be read: {reason}")]) from error
-    missing = [name for name in ("study", "folder") if name not in table]
-    if missing:
-        rule = f"is no results.csv or history.csv of ours: it has no column {', '.join(missing)}"
-        raise ResultsError([Fault("file", path, rule)])
     home = path.parent.absolute()
-    table["folder"] = pd.Series(
-        [None if pd.isna(one) else str(home / one) for one in table["folder"]], dtype="string"
-    )
+    # Of a file that somebody has moved alone the folders are not there, and nobody minds.
+    folders = [None if pd.isna(one) else str(home / one) for one in table["folder"]]
+    table["folder"] = pd.Series(folders, dtype="string")
     return table
 
 
-def csv_source(path: Path) -> Source:
+def _cells(path: Path) -> pd.DataFrame:
+    """The file's texts; its names stay as they are written, also where pandas would change them."""
+    lines = pd.read_csv(
+        path, header=None, dtype=object, keep_default_na=False, encoding="utf-8-sig"
+    )
+    # A line that was torn off has fewer cells.
+    if not lines.map(lambda cell: isinstance(cell, str)).all(axis=None):
+        raise ValueError("a line has too few cells")
+    names = lines.iloc[0].tolist()
+    if len(set(names)) < len(names):
+        raise ValueError("two columns have the same name")
+    return lines.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
+
+
+def _check_names(path: Path, table: pd.DataFrame) -> None:
+    names = list(table)
+    if is_history(names):
+        wanted: tuple[str, ...] = ("reported", "folder")
+    else:
+        wanted = ("study", "state", "metric", "folder")
+    missing = [name for name in wanted if name not in names]
+    if missing or not (is_history(names) or objectives_of(names)):
+        lacks = ", ".join(missing or ["objective"])
+        rule = f"is no results.csv or history.csv of ours: it has no column {lacks}"
+        raise ResultsError([Fault("file", path, rule)])
+
+
+def csv_source(path: Path, settings: Sequence[str] | None = ()) -> Source:
     """The runs of a results.csv, without anything else of their sweep.
 
     Args:
         path: Of the file; the history.csv beside it has their epochs.
+        settings: Further keys of the configuration to read for each run whose folder is there;
+            None for all.
 
     Raises:
         ResultsError: It cannot be read, or has other columns.
     """
     table = read_csv(path)
-    if "state" not in table or not objectives_of(table):
-        rule = "is no results.csv of ours: it has no states and objectives"
-        raise ResultsError([Fault("file", path, rule)])
+    if is_history(table):
+        rule, fix = "has epochs, and no runs", "name the results.csv beside it"
+        raise ResultsError([Fault("file", path, rule, fix=fix)])
     history = StudyFolder(path.parent).history_csv
+    rows, keys = _rows(table)
+    for row in rows if settings != () else ():
+        folder = row.facts.get("folder")
+        if folder is not None:
+            row.settings = {**read_settings(Path(folder), settings), **row.settings}
     return Source(
         name=path.stem if table.empty else str(table["study"].iloc[0]),
-        rows=tuple(_rows(table)),
+        rows=tuple(rows),
+        keys=keys,
+        origin=str(path),
         history_csv=history if history.is_file() else None,
     )
 
 
-def _rows(table: pd.DataFrame) -> list[Row]:
-    parameters, told = parameters_of(table), told_of(table)
-    fixed = [name for name in table if name in FIXED or name in objectives_of(table)]
-    settings = list(table)[list(table).index("folder") + 1 :]
-    parts = [_known(table[names]) for names in (fixed, parameters, told, settings)]
-    return [Row(*row) for row in zip(*parts, strict=True)]
+def _rows(table: pd.DataFrame) -> tuple[list[Row], Keys]:
+    names = [str(name) for name in table]
+    fixed = [name for name in names if name in FIXED or name in objectives_of(table)]
+    settings = tuple(names[names.index("folder") + 1 :])
+    keys = Keys(tuple(parameters_of(table)), tuple(told_of(table)), settings)
+    parts = [
+        _known(table[list(some)]) for some in (fixed, keys.parameters, keys.told, keys.settings)
+    ]
+    newest = table.groupby(["study", "ticket"])["attempt"].transform("max")
+    is_last = (newest.isna() | (table["attempt"] >= newest)).fillna(True)
+    return [Row(*row) for row in zip(*parts, is_last.tolist(), strict=True)], keys
 
 
 def _known(part: pd.DataFrame) -> list[dict[str, object]]:
-    """For each row what its cells hold; empty ones are left out."""
+    """For each row what its cells hold; empty ones are left out.
+
+    Where a fact is NaN in all rows it is kept, so that its column is.
+    """
     rows: list[dict[str, object]] = [{} for _ in range(len(part))]
     for name in part:
+        is_nan = name in FIXED and part[name].dtype == "float64" and part[name].isna().all()
         for row, value in zip(rows, part[name].tolist(), strict=True):
             is_missing = value is pd.NA or value is pd.NaT or value != value
-            if not is_missing:
+            if not is_missing or is_nan:
                 row[str(name)] = value
     return rows

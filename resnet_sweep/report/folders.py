@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from resnet_sweep.report.columns import Row
-from resnet_sweep.report.runs import facts_of, read_config, read_result, read_settings
+from resnet_sweep.report.runs import (
+    facts_of,
+    of_kind,
+    read_config,
+    read_result,
+    read_settings,
+    read_yaml,
+    value_at,
+)
 from resnet_sweep.report.source import Source, add_intervals
+from resnet_sweep.study.canonical import bare_key
 from resnet_sweep.study.locks import is_claimed
 from resnet_sweep.study.standing import STATES
 
@@ -31,7 +41,7 @@ def multirun_source(
     folder = folder.absolute()
     paths = sorted(path.parents[1] for pattern in _OF_TRIALS for path in folder.glob(pattern))
     runs = [run for run in map(_Run, paths) if not run.is_single]
-    return _source(folder.name, folder, runs, settings, is_over=is_over)
+    return _source(folder.resolve().name, folder, runs, settings, is_over=is_over)
 
 
 def single_runs_source(
@@ -66,14 +76,16 @@ def _source(
     add_intervals(rows)
     # Runs of several metrics may lie side by side.
     rows.sort(key=_rank)
-    return Source(name=name, rows=tuple(rows), folder=folder)
+    return Source(name=name, rows=tuple(rows), folder=folder, origin=str(folder))
 
 
 def _rank(row: Row) -> tuple[Any, ...]:
-    value, facts = row.facts.get("objective"), row.facts
+    facts = row.facts
+    value = facts.get("objective")
+    is_known = value is not None and not math.isnan(value)
     sign = 1.0 if facts.get("direction") == "minimize" else -1.0
-    loss = float("inf") if value is None else sign * value
-    place = STATES.index(facts["state"]), facts.get("metric") or "", loss
+    loss = sign * value if value is not None and is_known else 0.0
+    place = STATES.index(facts["state"]), facts.get("metric") or "", not is_known, loss
     return *place, facts.get("number") or 0, facts["folder"]
 
 
@@ -83,24 +95,24 @@ class _Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = read_config(path) or DictConfig({})
-        hydra = OmegaConf.load(path / ".hydra" / "hydra.yaml").hydra
+        # Killed while it began, a run has not all of these files.
+        saved = read_yaml(path / ".hydra" / "hydra.yaml")
+        hydra = saved if isinstance(saved, DictConfig) else DictConfig({})
         # Single runs may lie in folders below a sweep's.
-        self.is_single = hydra.get("mode") == "RUN"
-        self.number = None if self.is_single else int(hydra.job.num)
-        self.choices = OmegaConf.select(hydra, "runtime.choices") or {}
-        lines = OmegaConf.load(path / ".hydra" / "overrides.yaml")
-        pairs = (str(line).lstrip("+~").partition("=") for line in lines)
+        self.is_single = value_at(hydra, "hydra.mode") == "RUN"
+        self.number = None if self.is_single else of_kind(int, value_at(hydra, "hydra.job.num"))
+        self.choices = _mapping(value_at(hydra, "hydra.runtime.choices"))
+        lines = read_yaml(path / ".hydra" / "overrides.yaml")
+        pairs = (bare_key(str(line)).partition("=") for line in lines or ())
         self.overrides = {key: value for key, _, value in pairs}
 
     def value(self, key: str) -> Any:
         """A parameter's value: of a group its choice, else what the configuration holds."""
         if key in self.choices:
             return self.choices[key]
-        value = OmegaConf.select(self.config, key)
-        if value is None or OmegaConf.is_config(value):
-            # A list is written the way it was typed, and so is what the run never saw.
-            return _typed(self.overrides.get(key))
-        return value
+        value = value_at(self.config, key)
+        # What the run never saw is told the way it was typed.
+        return _typed(self.overrides.get(key)) if value is None else value
 
     def row(
         self,
@@ -119,36 +131,38 @@ class _Run:
             is_over: Nothing runs any more.
         """
         result = read_result(self.path)
-        facts: dict[str, Any] = {"study": study, "number": self.number, "folder": str(self.path)}
+        facts: dict[str, Any] = {"study": study, "number": self.number, "attempt": 0}
+        facts["folder"] = str(self.path)
         facts |= facts_of(result, self.path)
         facts["state"] = self._state(result, is_over=is_over)
         if facts["state"] == "FAIL":
             facts.setdefault("error_kind", "lost")
             facts.setdefault("error", "it ended without a result")
-        objective = result.get("objective")
-        if isinstance(objective, int | float):
-            facts["objective"] = float(objective)
-        facts.setdefault("seed", OmegaConf.select(self.config, "trainer.seed"))
+        facts["objective"] = of_kind(float, result.get("objective"))
+        facts.setdefault("seed", of_kind(int, value_at(self.config, "trainer.seed")))
         values = {key: self.value(key) for key in swept if self._has(key)}
         more = {} if settings == () else read_settings(self.path, settings)
-        error: Any = result.get("error")
-        trace = str(error.get("traceback", "")) if isinstance(error, Mapping) else ""
+        trace = str(_mapping(result.get("error")).get("traceback", ""))
         return Row(facts, values, settings=more, traceback=trace)
 
     def _has(self, key: str) -> bool:
-        return key in self.overrides or OmegaConf.select(self.config, key) is not None
+        return key in self.overrides or value_at(self.config, key) is not None
 
     def _state(self, result: Mapping[str, Any], *, is_over: bool) -> str:
         state = result.get("state")
         if state in STATES:
             return str(state)
         # A run of ours holds its folder's lock as long as it lives; of others nothing is known.
-        is_ours = OmegaConf.select(self.config, "objective.metric") is not None
+        is_ours = value_at(self.config, "objective.metric") is not None
         is_lost = is_over or (is_ours and not is_claimed(self.path))
         return "FAIL" if is_lost else "RUNNING"
 
 
 _NULL = re.compile(r"null|~", re.IGNORECASE)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _typed(text: str | None) -> Any:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from resnet_sweep.faults import ConfigError, one_of
-from resnet_sweep.report.columns import Row, fixed_column, frame
+from resnet_sweep.faults import ConfigError, Fault, ResultsError, one_of
+from resnet_sweep.report.columns import OF_A_RUN, Row, fixed_column, frame, is_history
 from resnet_sweep.report.files import read_csv
 from resnet_sweep.report.runs import read_metrics
 from resnet_sweep.report.source import Source
@@ -17,7 +17,6 @@ from resnet_sweep.report.sources import Paths, open_sources
 
 Attempts = Literal["last", "all"]
 ATTEMPTS = ("last", "all")
-_OF_A_RUN = ("study", "ticket", "number", "repeat", "attempt")
 
 
 def load_results(
@@ -63,7 +62,7 @@ def load_results(
         ``params_``, ``attrs_``, ``config_``.
 
     Raises:
-        ResultsError: There are no results at a path.
+        ResultsError: There are no results at a path, or no run has a key.
         ConfigError: ``attempts`` is not known.
     """
     faults = one_of("attempts", attempts, ATTEMPTS)
@@ -91,10 +90,17 @@ def load_history(paths: Paths) -> pd.DataFrame:
         ResultsError: There are no results at a path.
     """
     named = [paths] if isinstance(paths, str | Path) else list(paths)
-    files = [one for one in named if Path(one).name == "history.csv"]
-    tables = [read_csv(Path(one)) for one in files]
+    files = [one for one in named if Path(one).name.endswith("history.csv")]
+    tables = [_read_history(Path(one)) for one in files]
     rest = [one for one in named if one not in files]
-    return _together([*tables, *([history_of(open_sources(rest))] if rest else [])])
+    return _together([*tables, *([history_of(open_sources(rest))] if rest or not files else [])])
+
+
+def _read_history(path: Path) -> pd.DataFrame:
+    table = read_csv(path)
+    if not is_history(table):
+        raise ResultsError([Fault("file", path, "has runs, and no epochs")])
+    return table
 
 
 def table_of(sources: Iterable[Source], attempts: Attempts = "last") -> pd.DataFrame:
@@ -104,8 +110,10 @@ def table_of(sources: Iterable[Source], attempts: Attempts = "last") -> pd.DataF
         sources: That have been read.
         attempts: The last ones, or all.
     """
+    sources = list(sources)
     rows = [row for source in sources for row in source.rows]
-    return frame([row for row in rows if row.is_last or attempts == "all"])
+    shown = [row for row in rows if row.is_last or attempts == "all"]
+    return frame(shown, [source.keys for source in sources])
 
 
 def history_of(sources: Iterable[Source]) -> pd.DataFrame:
@@ -119,7 +127,9 @@ def history_of(sources: Iterable[Source]) -> pd.DataFrame:
 
 def _history(source: Source) -> pd.DataFrame:
     if source.history_csv is not None:
-        return read_csv(source.history_csv)
+        table = _read_history(source.history_csv)
+        names = table["study"].map(lambda name: source.renamed.get(name, name), na_action="ignore")
+        return table.assign(study=names.astype("string"))
     reported = _reported(source)
     epochs: list[dict[str, Any]] = []
     for row in source.rows:
@@ -141,7 +151,7 @@ def _epochs(row: Row, reported: dict[int, float]) -> list[dict[str, Any]]:
     folder = facts.get("folder")
     measured = read_metrics(Path(folder)) if folder is not None else []
     by_epoch = {int(one["epoch"]): one for one in measured}
-    own = {key: facts.get(key) for key in (*_OF_A_RUN, "folder")}
+    own = {key: facts.get(key) for key in (*OF_A_RUN, "folder")}
     return [
         {**by_epoch.get(epoch, {}), **own, "epoch": epoch, "reported": values.get(epoch)}
         for epoch in sorted({*by_epoch, *values})
@@ -149,30 +159,25 @@ def _epochs(row: Row, reported: dict[int, float]) -> list[dict[str, Any]]:
 
 
 def _epoch_frame(epochs: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    fixed = (*_OF_A_RUN, "epoch", "reported", "folder")
+    fixed = (*OF_A_RUN, "epoch", "reported", "folder")
     measured = dict.fromkeys(key for one in epochs for key in one if key not in fixed)
-    names = (*_OF_A_RUN, "epoch", *measured, "reported", "folder")
-    columns = {
-        name: (
-            pd.Series([one.get(name) for one in epochs], dtype="Int64")
-            if name == "epoch"
-            else _column(name, epochs)
-        )
-        for name in names
-    }
+    names = (*OF_A_RUN, "epoch", *measured, "reported", "folder")
+    columns = {name: _column(name, [one.get(name) for one in epochs]) for name in names}
     return pd.DataFrame(columns, index=pd.RangeIndex(len(epochs)))
 
 
-def _column(name: str, epochs: Sequence[dict[str, Any]]) -> pd.Series[Any]:
-    values = [one.get(name) for one in epochs]
-    if name in (*_OF_A_RUN, "folder"):
+def _column(name: str, values: Sequence[Any]) -> pd.Series[Any]:
+    if name in (*OF_A_RUN, "epoch", "folder"):
         return fixed_column(name, values)
+    # Whatever a run has measured, also under the name of another table's column.
     return pd.Series(values, dtype="float64")
 
 
 def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """One table with the columns of all, in the order of ``load_history``."""
     kept = [table for table in tables if not table.empty] or list(tables[:1])
+    if not kept:
+        return _epoch_frame([])
     if len(kept) == 1:
         return kept[0]
     ends = ("reported", "folder")

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +52,16 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     path = folder / "metrics.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return (
-            [
-                {name: float(cell) if cell else float("nan") for name, cell in row.items()}
-                for row in rows
-            ]
-            if rows and "epoch" in rows[0]
-            else []
-        )
+            names, *lines = list(csv.reader(file)) or [[]]
+        if "epoch" not in names:
+            return []
+        # The line that a kill has torn off has fewer cells, and so has an empty one.
+        whole = [line for line in lines if len(line) == len(names)]
+        rows = [
+            {name: float(cell or "nan") for name, cell in zip(names, line, strict=True)}
+            for line in whole
+        ]
+        return [row for row in rows if of_kind(int, row["epoch"]) is not None]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError, TypeError, csv.Error) as error:
@@ -78,12 +81,49 @@ def read_settings(folder: Path, keys: Sequence[str] | None) -> dict[str, Any]:
         return {}
     from resnet_sweep.study.canonical import dotted
 
-    container = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-    assert isinstance(container, dict)
-    found = dict(dotted(container))
+    raw = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    assert isinstance(raw, dict)
     if keys is None:
-        return found
-    return {key: found[key] for key in keys if key in found}
+        return {key: _resolved(config, key, value) for key, value in dotted(raw)}
+    return {key: value_at(config, key) for key in keys if has_key(raw, key)}
+
+
+def has_key(settings: Mapping[Any, Any], key: str) -> bool:
+    """Whether nested settings have something under a dotted key, if only null.
+
+    Args:
+        settings: Of a run.
+        key: Dotted.
+    """
+    for part in key.split("."):
+        if not isinstance(settings, Mapping) or part not in settings:
+            return False
+        settings = settings[part]
+    return True
+
+
+def value_at(config: DictConfig, key: str) -> Any:
+    """A value of a configuration, in Python's own types; None where there is none.
+
+    What only the application can resolve stays as it was written.
+
+    Args:
+        config: Of a run.
+        key: Dotted.
+    """
+    try:
+        value = OmegaConf.select(config, key)
+        if OmegaConf.is_config(value):
+            return OmegaConf.to_container(value, resolve=True, enum_to_str=True)
+    except OmegaConfBaseException:
+        value = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _resolved(config: DictConfig, key: str, value: Any) -> Any:
+    return value_at(config, key) if "${" in str(value) else value
 
 
 def read_config(folder: Path) -> DictConfig | None:
@@ -92,12 +132,23 @@ def read_config(folder: Path) -> DictConfig | None:
     Args:
         folder: Of the run.
     """
-    path = folder / ".hydra" / "config.yaml"
+    config = read_yaml(folder / ".hydra" / "config.yaml")
+    return config if isinstance(config, DictConfig) else None
+
+
+def read_yaml(path: Path) -> Any:
+    """What a file that Hydra has saved holds; None where there is none, or no whole one.
+
+    Args:
+        path: Of the file.
+    """
     try:
-        config = OmegaConf.load(path)
+        return OmegaConf.load(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return config if isinstance(config, DictConfig) else None
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        log.warning("%s cannot be read: %s", path, " ".join(str(error).split()))
+        return None
 
 
 def measured_facts(folder: Path) -> dict[str, Any]:
@@ -118,19 +169,17 @@ def facts_of(result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """
     facts: dict[str, Any] = {}
     for key, kind in _SAME.items():
-        value = result.get(key)
-        if isinstance(value, int | float if kind is float else kind):
-            facts[key] = kind(value)
+        facts[key] = of_kind(kind, result.get(key))
     best, last, test = (_mapping(result.get(key)) for key in ("best", "last", "test"))
     if not last and (rows := read_metrics(folder)):
         # It runs, was killed or has failed: what it had finished is there.
         last = rows[-1]
-    facts |= _numbers({f"best_{key}": best.get(key) for key in _CURVE})
-    facts |= _numbers({f"last_{key}": last.get(key) for key in _CURVE})
-    facts |= _numbers({key: test.get(key) for key in ("test_loss", "test_accuracy")})
+    facts |= {f"best_{key}": of_kind(float, best.get(key)) for key in _CURVE}
+    facts |= {f"last_{key}": of_kind(float, last.get(key)) for key in _CURVE}
+    facts |= {key: of_kind(float, test.get(key)) for key in ("test_loss", "test_accuracy")}
     for name, row in (("best_epoch", best), ("epochs", last)):
-        if isinstance(row.get("epoch"), int | float):
-            facts[name] = int(row["epoch"])
+        facts[name] = of_kind(int, row.get("epoch"))
+    facts = {key: value for key, value in facts.items() if value is not None}
     error = _mapping(result.get("error"))
     if error:
         facts["error_kind"] = str(error.get("kind", ""))
@@ -142,9 +191,20 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _numbers(facts: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        key: float(value)
-        for key, value in facts.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+def of_kind(kind: type, value: Any) -> Any:
+    """The value as a column of facts holds it; None if it is something else.
+
+    Args:
+        kind: int (a whole number of 64 bits), float or str.
+        value: As another program may have written it.
+    """
+    if kind is str:
+        return value if isinstance(value, str) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = kind(value)
+    except (OverflowError, ValueError):
+        # Whole numbers are neither infinite nor NaN, and floats end at 1.8e308.
+        return None
+    return None if kind is int and abs(number) >= 2**63 else number

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from resnet_sweep.report.columns import Row
+from resnet_sweep.report.columns import MISSING, Keys, Row
 from resnet_sweep.report.statistics import wilson
 from resnet_sweep.study.reading import Snapshot
 
@@ -26,6 +26,9 @@ class Source:
         log_parameters: Names of the parameters that were drawn on a logarithmic axis.
         notes: What a reader of the table should know.
         history_csv: Where the epochs of its runs are written, if they are in no folders.
+        keys: Columns that its table has whether or not a row knows them.
+        origin: What was read: a path, or a URL without its password.
+        renamed: New names by those in its files, of studies whose names others have as well.
     """
 
     name: str
@@ -35,6 +38,9 @@ class Source:
     log_parameters: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     history_csv: Path | None = None
+    keys: Keys = field(default_factory=Keys)
+    origin: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def add_intervals(rows: list[Row]) -> None:
@@ -74,8 +80,10 @@ def objective_facts(values: list[float] | tuple[float, ...] | None, num: int) ->
         values: As many as are known, or None.
         num: Objectives of the study.
     """
-    names = ["objective"] if num == 1 else [f"objective_{i}" for i in range(num)]
-    return dict(zip(names, values or [], strict=False))
+    if num == 1:
+        return {"objective": values[0]} if values else {}
+    # Without values too: that there are several is known before there is one.
+    return {f"objective_{i}": values[i] if values else MISSING for i in range(num)}
 
 
 def matches(when: Mapping[str, Any], values: Mapping[str, Any]) -> bool:

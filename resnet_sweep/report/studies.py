@@ -6,10 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig
 
 from resnet_sweep.report.columns import Row
-from resnet_sweep.report.runs import facts_of, read_result, read_settings
+from resnet_sweep.report.runs import (
+    facts_of,
+    of_kind,
+    read_result,
+    read_settings,
+    read_yaml,
+    value_at,
+)
 from resnet_sweep.report.source import Source, add_intervals, matches, objective_facts
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.reading import Snapshot
@@ -18,13 +25,15 @@ from resnet_sweep.study.standing import COMPLETE, PRUNED, STATES, Ticket, reason
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-# What the engine itself keeps beside a trial; it has a column of its own, or none.
-_OF_THE_ENGINE = frozenset(
-    (
-        *("ticket", "attempt", "retry_of", "worker", "slot", "folder", "seconds"),
-        *("failure", "error", "traceback", "duplicate_of", "repeat_values"),
-    )
-)
+# What the engine itself keeps beside a trial: with its type what has a column of this name.
+_OF_THE_ENGINE: dict[str, type | None] = {
+    **dict.fromkeys(("attempt", "duplicate_of"), int),
+    **dict.fromkeys(("worker", "slot"), str),
+    **dict.fromkeys(("ticket", "retry_of", "folder", "seconds", "failure", "error")),
+    **dict.fromkeys(("traceback", "repeat_values")),
+}
+# Our own task tells these, so that optuna-dashboard shows them; a table has them anyway.
+_OF_OUR_TASK = {"best_epoch": int, "images_per_s": float, "peak_memory_mib": float}
 
 _ORDER_NOTE = (
     "Workers drew values side by side: these depend on the order in which trials ended, "
@@ -33,7 +42,10 @@ _ORDER_NOTE = (
 
 
 def study_source(
-    snapshot: Snapshot, folder: Path | None, settings: Sequence[str] | None = ()
+    snapshot: Snapshot,
+    folder: Path | None,
+    settings: Sequence[str] | None = (),
+    origin: str = "",
 ) -> Source:
     """A study that has been read already.
 
@@ -41,6 +53,7 @@ def study_source(
         snapshot: Of the study.
         folder: Of its sweep, where the trials' folders are; None for a study without one.
         settings: Keys of the configuration to read for each run; None for all.
+        origin: Where a study without a folder was read.
     """
     reader = _Reader(snapshot, folder, settings)
     rows = [row for ticket in ranked(snapshot) for row in reader.rows(ticket)]
@@ -50,6 +63,7 @@ def study_source(
         rows=tuple(rows),
         folder=folder,
         snapshot=snapshot,
+        origin=str(folder) if folder is not None else origin,
         log_parameters=frozenset(_drawn_on_log_axis(snapshot.trials)),
         notes=(_ORDER_NOTE,) if snapshot.is_order_dependent else (),
     )
@@ -122,8 +136,9 @@ class _Reader:
         if "duplicate_of" in trial.user_attrs:
             yield self._row(ticket, trial, ticket.state)
         elif ticket.state != COMPLETE:
-            at = [self._at(trial, len(values))]
-            yield self._row(ticket, trial, ticket.state, len(values), at)
+            # It may have failed when all its runs had ended.
+            next_one = len(values) if len(values) < self._snapshot.num_repeats else None
+            yield self._row(ticket, trial, ticket.state, next_one, [self._at(trial, next_one)])
 
     @staticmethod
     def _num_ended(trial: FrozenTrial) -> int:
@@ -163,7 +178,7 @@ class _Reader:
             facts |= {"folder": str(path), **facts_of(result, path)}
         told: dict[str, Any] = {}
         if trial is not None:
-            told = self._told(trial, facts, is_run=repeat is None)
+            told = self._told(ticket, trial, facts, is_run=repeat is None)
             facts |= self._of_trial(ticket, trial, facts)
         facts |= {"state": state} | self._published_facts(ticket.values)
         settings = (
@@ -179,11 +194,12 @@ class _Reader:
         attrs = trial.user_attrs
         of_trial: dict[str, Any] = {
             "number": trial.number,
-            **{key: attrs.get(key) for key in ("attempt", "worker", "slot", "duplicate_of")},
+            "attempt": 0,
+            **_facts_told(attrs, _OF_THE_ENGINE),
             "started": trial.datetime_start,
             "ended": trial.datetime_complete,
             # Of one of several runs only its own file knows.
-            "seconds": seconds_of(trial) if facts["repeat"] is None else facts.get("seconds"),
+            "seconds": _seconds(trial) if facts["repeat"] is None else facts.get("seconds"),
             **objective_facts(trial.values, len(self._snapshot.maximize)),
         }
         reason = ticket.reason if trial is ticket.last else reason_of(trial)
@@ -192,20 +208,25 @@ class _Reader:
             of_trial |= {"error_kind": kind, "error": message.strip() or kind}
         return of_trial
 
-    def _told(self, trial: FrozenTrial, facts: dict[str, Any], *, is_run: bool) -> dict[str, Any]:
+    @staticmethod
+    def _told(
+        ticket: Ticket, trial: FrozenTrial, facts: dict[str, Any], *, is_run: bool
+    ) -> dict[str, Any]:
         """What the task has told; what has a column of its own goes there.
 
         Of a trial of several runs it is known of the last one only, so it is left out.
         """
-        told: dict[str, Any] = {}
         if not is_run:
-            return told
-        for key, value in trial.user_attrs.items():
-            if isinstance(value, _OWN_COLUMN.get(key, ())) and not isinstance(value, bool):
-                facts.setdefault(key, value)
-            elif key not in _OF_THE_ENGINE:
-                told[key] = value
-        return told
+            return {}
+        attrs = trial.user_attrs
+        own = _facts_told(attrs, _OF_OUR_TASK)
+        for key, value in own.items():
+            facts.setdefault(key, value)
+        return {
+            key: value
+            for key, value in attrs.items()
+            if key not in own and (key not in _OF_THE_ENGINE or _is_strange(ticket, key, value))
+        }
 
     def _published_facts(self, values: Mapping[str, Any]) -> dict[str, Any]:
         for one in self._published:
@@ -217,21 +238,30 @@ class _Reader:
         return {}
 
 
-# Our own task tells these, so that optuna-dashboard shows them; a table has them anyway.
-_OWN_COLUMN: dict[str, Any] = {
-    "best_epoch": int,
-    "images_per_s": int | float,
-    "peak_memory_mib": int | float,
-}
+def _is_strange(ticket: Ticket, key: str, value: Any) -> bool:
+    """Whether it is not the engine's: a trial that is no ticket of ours may use any name."""
+    kind = _OF_THE_ENGINE[key]
+    return ticket.ticket < 0 and (kind is None or of_kind(kind, value) is None)
+
+
+def _seconds(trial: FrozenTrial) -> float | None:
+    try:
+        return seconds_of(trial)
+    except (TypeError, ValueError):
+        # Told by a task that is not ours.
+        return trial.duration.total_seconds() if trial.duration is not None else None
+
+
+def _facts_told(attrs: Mapping[str, Any], kinds: Mapping[str, type | None]) -> dict[str, Any]:
+    """Of the attributes those that are facts, of the right types."""
+    found = {key: of_kind(kind, attrs.get(key)) for key, kind in kinds.items() if kind is not None}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _published_in(folder: Path) -> list[Mapping[str, Any]]:
     """``hydra.sweeper.published`` of the sweep."""
-    path = StudyFolder(folder).multirun_yaml
-    if not path.is_file():
+    config = read_yaml(StudyFolder(folder).multirun_yaml)
+    if not isinstance(config, DictConfig):
         return []
-    found = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper.published")
-    published = OmegaConf.to_container(found, resolve=True) if found is not None else []
     # The sweep has refused all other forms.
-    assert isinstance(published, list)
-    return published
+    return value_at(config, "hydra.sweeper.published") or []
