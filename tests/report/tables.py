@@ -303,3 +303,47 @@ def hostile() -> PageContent:
         tracebacks={row.facts["folder"]: f"Traceback {HOSTILE}" for row in rows},
         notes=(f"note {HOSTILE}",),
     )
+
+
+def odd() -> dict[str, PageContent]:
+    """Tables that a study can leave which has not gone well, or not yet."""
+    nan, inf = float("nan"), float("inf")
+    lr = "optimizer.lr"
+
+    def content(name: str, rows: list[Row], **others: Any) -> PageContent:
+        return PageContent(name, START, frame(rows), attempts=frame(rows), **others)
+
+    failed = [run(i, {lr: 0.1}, "FAIL", error_kind="lost", error="gone") for i in range(3)]
+    begun = run(0, {lr: 0.1}, "RUNNING", started=START, slot="cpu0", worker="a-0")
+    waiting = Row({"study": "s", "ticket": 1, "state": "WAITING"}, {lr: 0.2})
+    strange = [
+        run(0, {lr: 1e-3, "a": None}, objective=nan, last=0.5),
+        run(1, {lr: 1e-2, "a": [1, 2]}, objective=inf),
+        run(2, {lr: 1e-1, "a": "x"}, objective=0.5, seconds=nan),
+        run(3, {"b": True}, objective=0.6, last=0.6),
+        run(4, {"b": False, "a": {"deep": 1}}, objective=-inf),
+    ]
+    repeats = [
+        run(i // 2, {lr: 0.1 ** (i // 2)}, objective=0.5 + i / 10, last=0.6, repeat=i % 2)
+        for i in range(6)
+    ]
+    foreign = [
+        run(i, {"x": float(i)}, metric=None, direction="minimize", objective=float(i**2))
+        for i in range(6)
+    ]
+    single = [Row({"study": "runs", "state": "COMPLETE", "objective": 0.7, "folder": "/a/b-1"})]
+    retried = [run(0, {lr: 0.1}, objective=0.5, attempt=1), run(1, {lr: 0.2}, objective=0.6)]
+    studies = [run(i, {lr: 0.1 * i}, study=f"s{i % 2}", objective=i / 10) for i in range(8)]
+    return {
+        "empty": content("empty", []),
+        "no table": PageContent("no table", START, pd.DataFrame()),
+        "failed": content("failed", failed),
+        "running": content("running", [begun, waiting], is_active=True, left_s=60.0),
+        "strange": content("strange", strange),
+        "repeats": content("repeats", repeats),
+        "foreign": content("foreign", foreign),
+        "single": content("single", single),
+        "retried": content("retried", retried),
+        "studies": content("studies", studies),
+        "two objectives": two_objectives(12),
+    }

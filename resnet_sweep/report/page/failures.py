@@ -60,12 +60,13 @@ def failures(runs: pd.DataFrame, tracebacks: Mapping[str, str]) -> list[Kind]:
         if state == "FAIL":
             message = errors[i] or "no reason was kept"
             found.setdefault(kinds[i] or "unknown", {}).setdefault(message, []).append(i)
-    names, settings = names_of(runs), settings_of(runs)
+    names = names_of(runs)
 
     def failure(message: str, rows: list[int]) -> Failure:
+        shown = rows[:_MOST_EXAMPLES]
+        settings = settings_of(runs, shown)
         examples = tuple(
-            (names[i], settings[i], tracebacks.get(folders[i], "")[-_MOST_CHARS:])
-            for i in rows[:_MOST_EXAMPLES]
+            (names[i], settings[i], tracebacks.get(folders[i], "")[-_MOST_CHARS:]) for i in shown
         )
         return Failure(message[:_MOST_CHARS], len(rows), examples)
 

@@ -225,7 +225,7 @@
   function copyOf(trace, row) {
     const { key, keys } = trace.meta || {};
     if (key === row) {
-      return { ...trace, opacity: 1, line: { ...trace.line, color: accent, width: 3.5 }, meta: { mark: 1 } };
+      return { ...trace, opacity: 1, line: { ...trace.line, color: accent, width: 3.5 }, meta: { ...trace.meta, mark: 1 } };
     }
     const at = keys ? keys.indexOf(row) : -1;
     if (at < 0 || trace.type === "bar") return null;

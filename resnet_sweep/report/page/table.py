@@ -19,6 +19,7 @@ from resnet_sweep.report.plots.values import (
     is_missing,
     objective_names,
     objective_title,
+    texts,
     value_text,
     varying,
 )
@@ -117,6 +118,8 @@ def _order(runs: pd.DataFrame) -> list[str]:
     leading += [name for name in parameters_of(runs) if name in varied]
     leading += _MAIN
     hidden = {*_IN_INTERVAL, "direction"}
+    if texts(runs, "ticket") == texts(runs, "number"):
+        hidden.add("ticket")
     ordered = [*leading, *(name for name in names if name not in hidden)]
     return [name for name in dict.fromkeys(ordered) if name in names]
 
@@ -129,8 +132,9 @@ def _column(
     is_parameter = name in parameters
     is_main = is_parameter or name in (*_OUTCOMES, *_MAIN, "study", "number", "repeat", "state")
     write: Callable[[Any], str] = _writer(name, is_parameter)
+    title = one_line(title, 40)
     if is_parameter:
-        title, subtitle = one_line(short[name]), ""
+        title, subtitle = one_line(short[name], 40), ""
     elif name == "number":
         title = "trial"
     elif name in objective_names(runs):
@@ -140,10 +144,10 @@ def _column(
         title, is_main, write = "run", True, lambda value: one_line(PurePath(value).name, 40)
     elif f"{name}_low" in runs:
         values = _with_intervals(runs, name)
-    texts, index = _packed(values, write)
+    cells, index = _packed(values, write)
     is_numeric = pd.api.types.is_numeric_dtype(runs[name].dtype) and name not in ("learned",)
     is_numeric = is_numeric and not pd.api.types.is_bool_dtype(runs[name].dtype)
-    return Column(name, title, subtitle, texts, index, is_numeric, is_main)
+    return Column(name, title, subtitle, cells, index, is_numeric, is_main)
 
 
 def _writer(name: str, is_parameter: bool) -> Callable[[Any], str]:

@@ -53,7 +53,7 @@ def verdicts(runs: pd.DataFrame) -> list[Verdict]:
         if told[i]:
             # Single runs have no ticket; their folder tells them apart.
             trials.setdefault(key[:2] if key[1] else key, []).append(i)
-    settings = settings_of(runs)
+    settings = settings_of(runs, [rows[0] for rows in trials.values()])
     return [_verdict(runs, rows, settings[rows[0]]) for rows in trials.values()]
 
 

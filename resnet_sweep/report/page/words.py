@@ -93,7 +93,6 @@ def summary(content: PageContent) -> list[str]:
 
 
 def _best_sentences(runs: pd.DataFrame) -> list[str]:
-    names, settings = names_of(runs), settings_of(runs)
     objectives = objective_names(runs)
     if len(objectives) > 1:
         front = front_of(runs)
@@ -104,9 +103,10 @@ def _best_sentences(runs: pd.DataFrame) -> list[str]:
     if not order:
         return ["No run has completed with an objective."]
     best = order[0]
+    name, settings = names_of(runs)[best], settings_of(runs, [best])[best]
     value = floats(runs, "objective")[best]
-    setting = f" ({settings[best]})" if settings[best] else ""
-    sentence = f"The best is {names[best]}{setting}: {_objective(runs)} {number(value)}"
+    setting = f" ({settings})" if settings else ""
+    sentence = f"The best is {name}{setting}: {_objective(runs)} {number(value)}"
     if is_optimistic(runs, "objective"):
         sentence += f", the {optimism(runs, [best])}"
     return [sentence + ".", *_sure_sentences(runs, order)]

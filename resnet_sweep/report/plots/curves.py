@@ -55,7 +55,7 @@ def curves(runs: pd.DataFrame, history: pd.DataFrame) -> Figure | NoFigure:
         return NoFigure("No learning curves: no run has kept a history of its epochs.")
     epochs, owners = floats(history, "epoch"), rows_of(history, runs)
     spans = {run: np.flatnonzero(owners == run) for run in shown}
-    style = _Style(runs, len(shown))
+    style = _Style(runs, shown)
     panels = []
     for metric in metrics:
         lines = tuple(
@@ -102,11 +102,11 @@ def _all_positive(lines: tuple[Line, ...]) -> bool:
 class _Style:
     """How each run's curve looks: by the first parameter with few values, the best on top."""
 
-    def __init__(self, runs: pd.DataFrame, num_lines: int) -> None:
+    def __init__(self, runs: pd.DataFrame, shown: list[int]) -> None:
         self.parameter, colours = category_colours(runs, palette.CATEGORIES)
-        self.titles = titles_of(runs)
+        self.titles = titles_of(runs, shown)
         self.best = set(best_order(runs)[:1])
-        self.opacity = 0.9 if num_lines <= 12 else 0.55 if num_lines <= 60 else 0.3
+        self.opacity = 0.9 if len(shown) <= 12 else 0.55 if len(shown) <= 60 else 0.3
         if self.parameter:
             names = [value_text(value, 24) for value in runs[self.parameter].tolist()]
             self.colours = [colours.get(name, palette.FAINT) for name in names]

@@ -41,7 +41,6 @@ def history(runs: pd.DataFrame) -> Figure | NoFigure:
     states = np.array(texts(runs, "state"))
     studies = np.array(texts(runs, "study"), dtype=object)
     names = list(dict.fromkeys(studies.tolist()))[:_MOST_STUDIES]
-    titles = titles_of(runs)
     panels = []
     for study in names:
         for objective, is_more_better in zip(objective_names(runs), maximizes(runs), strict=True):
@@ -51,7 +50,7 @@ def history(runs: pd.DataFrame) -> Figure | NoFigure:
                 order = _order(runs, np.flatnonzero(usable))
                 title = objective_title(runs, objective)
                 choice = study if len(names) > 1 else ""
-                marks = _marks(order, values, titles, title, is_more_better)
+                marks = _marks(runs, order, values, title, is_more_better)
                 panels.append(
                     Panel(
                         x=Axis("completed runs, in the order in which they ended", has_grid=False),
@@ -84,7 +83,11 @@ def _order(runs: pd.DataFrame, rows: np.ndarray) -> list[int]:
 
 
 def _marks(
-    order: list[int], values: np.ndarray, titles: list[str], title: str, is_more_better: bool
+    runs: pd.DataFrame,
+    order: list[int],
+    values: np.ndarray,
+    title: str,
+    is_more_better: bool,
 ) -> tuple[Mark, ...]:
     found = values[order]
     best = np.maximum.accumulate(found) if is_more_better else np.minimum.accumulate(found)
@@ -93,6 +96,7 @@ def _marks(
     steps = np.flatnonzero(is_step)
     place = {row: i + 1 for i, row in enumerate(order)}
     rows = sampled(order, _MOST_POINTS, [order[i] for i in steps])
+    titles = titles_of(runs, rows)
     points = Points(
         x=tuple(float(place[row]) for row in rows),
         y=plain(values[rows]),

@@ -51,7 +51,7 @@ def intermediate(runs: pd.DataFrame, history: pd.DataFrame) -> Figure | NoFigure
     if not spans:
         return NoFigure("No intermediate values: none belongs to a run of the table.")
     shown = sampled(sorted(spans), _MOST_RUNS, best_order(runs)[:20])
-    titles = titles_of(runs)
+    titles = titles_of(runs, shown)
     marks: list[Mark] = [
         Line(
             x=plain(epochs[spans[run]]),
@@ -76,7 +76,7 @@ def _prunings(
     spans: dict[int, list[int]],
     epochs: np.ndarray,
     reported: np.ndarray,
-    titles: list[str],
+    titles: dict[int, str],
 ) -> Points:
     last = [spans[run][-1] for run in pruned]
     return Points(

@@ -80,15 +80,16 @@ def _ours(
 ) -> dict[str, Any]:
     """The figure with its texts escaped, our look, and rows to pick."""
     figure = _escaped(figure)
-    titles = titles_of(runs)
+    titles = titles_of(runs, rows)
     shades = _shades(floats(runs, objective_names(runs)[0])[rows], is_more_better)
     lines = [trace for trace in figure["data"] if trace.get("mode") == "lines"]
     for trace, row, shade in zip(lines, rows, shades, strict=True):
         trace["line"] |= {"color": shade, "width": 1.6}
         trace["opacity"] = 0.8
-        trace["meta"] = {"key": row}
-        trace["text"] = escaped(titles[row])
-        trace["hovertemplate"] = "%{text}<br>%{customdata[0]}: %{customdata[1]}<extra></extra>"
+        trace["meta"] = {"key": row, "label": escaped(titles[row])}
+        trace["hovertemplate"] = (
+            "%{meta.label}<br>%{customdata[0]}: %{customdata[1]}<extra></extra>"
+        )
     layout = figure["layout"]
     width = len(layout["xaxis"]["tickvals"])
     axis = layout["xaxis"] | {"fixedrange": True, "automargin": True, "tickfont": {"size": 12}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ from resnet_sweep.report.plots.values import (
 )
 from resnet_sweep.report.text import number
 
-_MOST_POINTS = 1500
+_MOST_POINTS = 1000
 _MOST_PARAMETERS = 24
 _STRIP = 0.32
 _KINDS: tuple[tuple[str, str, Symbol], ...] = (
@@ -101,11 +101,9 @@ def _panels(
     log_parameters: frozenset[str],
 ) -> list[Panel]:
     chosen = sampled(np.flatnonzero(usable).tolist(), _MOST_POINTS, best_order(runs)[:100])
-    titles = titles_of(runs)
+    titles = titles_of(runs, chosen)
     values = floats(runs, objective)
-    labels = [
-        f"{title}\n{objective} {number(value)}" for title, value in zip(titles, values, strict=True)
-    ]
+    labels = {i: f"{titles[i]}\n{objective} {number(values[i])}" for i in chosen}
     title = objective_title(runs, objective)
     chance = chance_of(runs)
     is_accuracy = title.endswith("accuracy") and math.isfinite(chance)
@@ -137,7 +135,7 @@ def _marks(
     chosen: Sequence[int],
     positions: np.ndarray,
     values: np.ndarray,
-    labels: Sequence[str],
+    labels: Mapping[int, str],
 ) -> tuple[Points, ...]:
     states = texts(runs, "state")
     marks = []

@@ -75,7 +75,7 @@ def pareto(runs: pd.DataFrame) -> Figure | NoFigure:
     others = sampled(
         [int(i) for i in np.flatnonzero(_usable(runs)) if i not in set(front)], _MOST_POINTS
     )
-    titles = titles_of(runs)
+    titles = titles_of(runs, [*front, *others])
 
     def points(rows: list[int], colour: str, size: float) -> Points:
         labels = [

@@ -139,13 +139,12 @@ def _trace(mark: Mark, panel: Panel, is_time: bool) -> dict[str, Any]:
 
 def _line(mark: Line, panel: Panel) -> dict[str, Any]:
     x, y = (escaped(axis.title.partition(",")[0]) for axis in (panel.x, panel.y))
-    hover = f"%{{text}}<br>{x} %{{x}}: {y} %{{y:.4~g}}<extra></extra>"
+    hover = f"%{{meta.label}}<br>{x} %{{x}}: {y} %{{y:.4~g}}<extra></extra>"
     return {
         "type": "scatter",
         "mode": "lines" if len(mark.x) > 1 else "lines+markers",
         "x": rounded(mark.x),
         "y": rounded(mark.y),
-        "text": escaped(mark.label),
         **({"hovertemplate": hover} if mark.label else {"hoverinfo": "skip"}),
         "opacity": mark.opacity,
         "line": {
@@ -154,7 +153,7 @@ def _line(mark: Line, panel: Panel) -> dict[str, Any]:
             "dash": "dash" if mark.is_dashed else "solid",
             "shape": "hv" if mark.is_stepped else "linear",
         },
-        "meta": {} if mark.key is None else {"key": mark.key},
+        "meta": {"label": escaped(mark.label)} | ({} if mark.key is None else {"key": mark.key}),
     }
 
 

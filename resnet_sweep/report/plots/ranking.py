@@ -90,7 +90,7 @@ def _caption(num_shown: int, num_all: int) -> str:
 
 
 def _lanes(runs: pd.DataFrame, order: list[int], y: list[float]) -> tuple[tuple[float, str], ...]:
-    names, settings = names_of(runs), settings_of(runs)
+    names, settings = names_of(runs), settings_of(runs, order)
     return tuple((at, lane_text(names[i], settings[i])) for at, i in zip(y, order, strict=True))
 
 

@@ -66,7 +66,7 @@ def maximizes(runs: pd.DataFrame) -> list[bool]:
 def objective_title(runs: pd.DataFrame, name: str) -> str:
     """What an objective is called: the metric it repeats, where all runs agree on one."""
     metrics = {text for text in texts(runs, "metric") if text}
-    return metrics.pop() if len(metrics) == 1 and name == "objective" else name
+    return beginning(metrics.pop(), 40) if len(metrics) == 1 and name == "objective" else name
 
 
 def varying(runs: pd.DataFrame) -> list[str]:
@@ -104,25 +104,30 @@ def names_of(runs: pd.DataFrame) -> list[str]:
     return names
 
 
-def settings_of(runs: pd.DataFrame, parameters: Sequence[str] | None = None) -> list[str]:
-    """Each run's parameters in one line: ``model=resnet50 lr=0.001``.
+def settings_of(runs: pd.DataFrame, rows: Iterable[int]) -> dict[int, str]:
+    """What varies of some runs' parameters, in one line each: ``model=resnet50 lr=0.001``.
 
     Args:
         runs: The table.
-        parameters: Which; None takes those that vary.
+        rows: Positions of the runs.
     """
-    parameters = varying(runs) if parameters is None else parameters
+    rows = list(rows)
+    parameters = varying(runs)
     short = short_keys(parameters)
+    part = runs.iloc[rows]
     columns = [
         [
             None if is_missing(value) else f"{one_line(short[name])}={one_line(value, 24)}"
-            for value in runs[name].tolist()
+            for value in part[name].tolist()
         ]
         for name in parameters
     ]
     if not columns:
-        return [""] * len(runs)
-    return [beginning(" ".join(filter(None, cells)), 120) for cells in zip(*columns, strict=True)]
+        return dict.fromkeys(rows, "")
+    return {
+        row: beginning(" ".join(filter(None, cells)), 120)
+        for row, cells in zip(rows, zip(*columns, strict=True), strict=True)
+    }
 
 
 def lane_text(name: str, settings: str = "") -> str:
@@ -130,12 +135,18 @@ def lane_text(name: str, settings: str = "") -> str:
     return beginning("  ".join(filter(None, [name, settings])), _LANE_CHARS)
 
 
-def titles_of(runs: pd.DataFrame) -> list[str]:
-    """Name and settings of each run, two lines for hovering."""
-    return [
-        f"{name}\n{settings}" if settings else name
-        for name, settings in zip(names_of(runs), settings_of(runs), strict=True)
-    ]
+def titles_of(runs: pd.DataFrame, rows: Iterable[int]) -> dict[int, str]:
+    """Name and settings of some runs, two lines for hovering.
+
+    Args:
+        runs: The table.
+        rows: Positions of the runs.
+    """
+    names = names_of(runs)
+    return {
+        row: f"{names[row]}\n{settings}" if settings else names[row]
+        for row, settings in settings_of(runs, rows).items()
+    }
 
 
 def best_order(runs: pd.DataFrame, states: Sequence[str] = ("COMPLETE",)) -> list[int]:

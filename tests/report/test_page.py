@@ -1,0 +1,210 @@
+"""The page: its words, its table, and that it is one safe file."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import tables
+
+from resnet_sweep.report.columns import frame
+from resnet_sweep.report.page.failures import failures
+from resnet_sweep.report.page.page import page_html, script_json, write_page
+from resnet_sweep.report.page.table import runs_table
+from resnet_sweep.report.page.verdicts import verdicts
+from resnet_sweep.report.page.words import key_figures, summary
+
+RUN = tables.run
+
+
+class Elements(HTMLParser):
+    """What a browser without scripts would see: elements, and texts outside of scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data):
+        if self.tags[-1:] not in (["script"], ["style"]):
+            self.texts.append(data)
+
+
+def words(content) -> str:
+    return " ".join(summary(content))
+
+
+def test_the_summary_says_how_it_stands_what_is_best_and_how_sure_that_is():
+    text = words(tables.lr_trials())
+    assert text.startswith("6 runs: 6 completed. The best is trial 4 (")
+    assert "the best of 20 epochs: optimistic" in text
+    assert re.search(r"95% interval 0\.\d{4} to 0\.\d{4}, 600 images\): above chance", text)
+    assert "within 45 min by 2 workers on 2 slots" in text
+
+
+def test_the_summary_of_a_running_sweep_says_how_long_it_goes_on():
+    assert "about 60 s left" in words(tables.odd()["running"])
+
+
+def test_the_summary_names_runs_that_may_be_as_good():
+    rows = [RUN(i, {"lr": i}, objective=0.7 - i / 100, last=0.69) for i in range(3)]
+    text = words(dataclasses.replace(tables.lr_trials(), runs=frame(rows)))
+    assert "2 other runs have an interval that reaches into its own" in text
+
+
+def test_an_objective_that_is_no_best_epoch_is_not_called_optimistic():
+    rows = [RUN(0, {}, metric="last_val_accuracy", objective=0.7, last=0.7)]
+    content = dataclasses.replace(tables.lr_trials(), runs=frame(rows))
+    assert "optimistic" not in words(content)
+    assert "optimistic" not in runs_table(content.runs).columns[2].subtitle
+    assert key_figures(content)[0].label == "best last_val_accuracy"
+
+
+@pytest.mark.parametrize(
+    ("published", "said", "last", "expected"),
+    [
+        (0.73, True, 0.64, "learned, as published; published 0.73, measured 0.64"),
+        (0.49, False, 0.64, "learned; published: did not learn; published 0.49, measured 0.64"),
+        (None, False, 0.5, "did not learn, as published"),
+        (0.73, True, 0.5, "did not learn; published: learned; published 0.73, measured 0.64"),
+        (0.73, None, 0.64, "learned; published 0.73, measured 0.64"),
+        (0.73, None, None, "published 0.73, measured 0.64"),
+    ],
+)
+def test_a_verdict_sets_published_beside_measured(published, said, last, expected):
+    facts = {"objective": 0.64, "published": published, "published_learned": said, "last": last}
+    # The columns are there as soon as anything is published.
+    other = RUN(1, {"lr": 2}, published=0.1, published_learned=True)
+    (verdict, waiting) = verdicts(frame([RUN(0, {"lr": 1}, **facts), other]))
+    assert verdict.text == expected
+    assert waiting.text == "not measured: complete"
+
+
+def test_repeats_share_a_verdict():
+    facts = {"published": 0.6, "published_learned": True}
+    rows = [
+        RUN(0, {}, objective=value, last=value, repeat=i, **facts)
+        for i, value in enumerate([0.5, 0.7])
+    ]
+    (verdict,) = verdicts(frame(rows))
+    assert verdict.pair.measured == pytest.approx(0.6)
+    assert verdict.text.startswith("1 of 2 runs learned; published: learned")
+
+
+def test_the_table_sorts_by_number_with_what_is_missing_nowhere():
+    values = [10.0, 9.0, float("nan"), float("inf"), 1e-5, -float("inf")]
+    rows = [RUN(i, {"p": "x"}, objective=value) for i, value in enumerate(values)]
+    column = next(c for c in runs_table(frame(rows)).columns if c.name == "objective")
+    assert column.texts == ("-inf", "1e-05", "9.0000", "10.0000", "inf")
+    assert column.index == (3, 2, -1, 4, 1, 0)
+
+
+def test_mixed_values_sort_numbers_first():
+    rows = [RUN(i, {"p": value}) for i, value in enumerate(["b", 10, 9, None, "A", [2]])]
+    column = next(c for c in runs_table(frame(rows)).columns if c.name == "p")
+    assert column.texts == ("9", "10", "[2]", "A", "b", "null")
+
+
+def test_what_all_runs_share_stands_beside_the_table():
+    table = runs_table(tables.lr_trials().runs)
+    assert ("optimizer.momentum", "0.9") in table.constant
+    assert "optimizer.momentum" not in [column.name for column in table.columns]
+
+
+def test_accuracies_stand_with_their_intervals():
+    column = next(
+        c for c in runs_table(tables.lr_trials().runs).columns if c.name == "last_val_accuracy"
+    )
+    assert re.fullmatch(r"0\.\d{4} \(0\.\d{4} to 0\.\d{4}\)", column.cell(0))
+
+
+def test_failures_are_grouped_by_kind_and_message():
+    rows = [RUN(i, {}, "FAIL", error_kind="oom", error="OutOfMemoryError: x") for i in range(7)]
+    rows.append(RUN(7, {}, "FAIL"))
+    folder = rows[0].facts["folder"]
+    first, second = failures(frame(rows), {folder: "Traceback ..."})
+    assert (first.name, first.num_runs) == ("oom", 7)
+    assert first.failures[0].num_runs == 7
+    assert len(first.failures[0].examples) == 5
+    assert first.failures[0].examples[0][2] == "Traceback ..."
+    assert second.failures[0].message == "no reason was kept"
+
+
+@pytest.mark.parametrize("name", list(tables.odd()))
+def test_a_study_that_has_not_gone_well_has_a_page(name, tmp_path: Path):
+    content = tables.odd()[name]
+    write_page(content, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert f"<h1>{content.title}</h1>" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert data["table"]["numRows"] == len(content.runs)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("empty", "No run has been found yet."),
+        ("failed", "No run has completed with an objective."),
+        ("strange", "5 runs: 5 completed."),
+        ("running", "No parameter importances: it needs four completed runs"),
+        ("two objectives", "(the Pareto front)"),
+    ],
+)
+def test_what_is_missing_is_said(name, sentence):
+    assert sentence in page_html(tables.odd()[name])
+
+
+def test_the_page_asks_no_network_for_anything():
+    elements = Elements(page_html(tables.lr_trials()))
+    for tag, name, value in elements.attributes:
+        if name in ("src", "href", "action", "data", "srcset"):
+            assert value == "data:,", (tag, name, value)
+
+
+def test_without_scripts_the_summary_and_the_first_rows_are_there():
+    elements = Elements(page_html(tables.search(150)))
+    text = " ".join(elements.texts)
+    assert "150 runs:" in text
+    assert elements.tags.count("tr") == 101
+
+
+def test_hostile_texts_make_no_element():
+    calm, hostile = (Elements(page_html(c)) for c in (tables.lr_trials(), tables.hostile()))
+    assert "img" not in hostile.tags
+    assert "b" not in hostile.tags
+    assert hostile.tags.count("script") == calm.tags.count("script") == 3
+    assert not [name for _, name, _ in hostile.attributes if name.startswith("on")]
+    assert tables.HOSTILE in "".join(hostile.texts)
+
+
+def test_json_in_a_script_ends_neither_the_script_nor_a_line():
+    text = script_json({"a": "</script><!--&\u2028\u2029"})
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == {"a": "</script><!--&\u2028\u2029"}
+
+
+def test_a_lone_surrogate_does_not_stop_the_page(tmp_path: Path):
+    content = dataclasses.replace(tables.lr_trials(), title="caf\udce9")
+    write_page(content, tmp_path / "report.html")
+    assert "caf\\udce9" in (tmp_path / "report.html").read_text()
+
+
+def test_the_page_needs_neither_matplotlib_nor_torch():
+    code = (
+        "import sys; import resnet_sweep.report.page.page;"
+        "bad = {'matplotlib', 'torch', 'optuna', 'plotly', 'sqlalchemy', 'sklearn'};"
+        "print(sorted(bad & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
