@@ -12,6 +12,7 @@ from resnet_sweep.faults import Fault, ResultsError
 from resnet_sweep.files import replacing
 from resnet_sweep.report.columns import (
     FIXED,
+    OF_A_RUN,
     Keys,
     Row,
     from_cells,
@@ -81,9 +82,6 @@ def _cells(path: Path) -> pd.DataFrame:
     lines = pd.read_csv(
         path, header=None, dtype=object, keep_default_na=False, encoding="utf-8-sig"
     )
-    # A line that was torn off has fewer cells.
-    if not lines.map(lambda cell: isinstance(cell, str)).all(axis=None):
-        raise ValueError("a line has too few cells")
     names = lines.iloc[0].tolist()
     if len(set(names)) < len(names):
         raise ValueError("two columns have the same name")
@@ -95,7 +93,7 @@ def _check_names(path: Path, table: pd.DataFrame) -> None:
     if is_history(names):
         wanted: tuple[str, ...] = ("reported", "folder")
     else:
-        wanted = ("study", "state", "metric", "folder")
+        wanted = (*OF_A_RUN, "state", "metric", "folder")
     missing = [name for name in wanted if name not in names]
     if missing or not (is_history(names) or objectives_of(names)):
         lacks = ", ".join(missing or ["objective"])
