@@ -149,8 +149,17 @@ class Change:
         return f"{self.sign}{self.key}{value}"
 
 
-def changes(then: Mapping[Any, Any], now: Mapping[Any, Any], prefix: str = "") -> Iterator[Change]:
+def changes(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> list[Change]:
     """All settings in which ``now`` is not ``then``, both nested and unresolved."""
+    # Hydra resolves what it deletes, so what points to something else goes before it does.
+    return sorted(_changes(then, now, ""), key=lambda one: not _points_elsewhere(one))
+
+
+def _points_elsewhere(change: Change) -> bool:
+    return change.sign == "~" and isinstance(change.now, str) and "${" in change.now
+
+
+def _changes(then: Mapping[Any, Any], now: Mapping[Any, Any], prefix: str) -> Iterator[Change]:
     for name in dict.fromkeys([*then, *now]):
         key = f"{prefix}{name}"
         if name not in then:
@@ -159,7 +168,7 @@ def changes(then: Mapping[Any, Any], now: Mapping[Any, Any], prefix: str = "") -
             for path, value in dotted({key: then[name]}):
                 yield Change(path, "+", value)
         elif isinstance(then[name], Mapping) and isinstance(now[name], Mapping):
-            yield from changes(then[name], now[name], f"{key}.")
+            yield from _changes(then[name], now[name], f"{key}.")
         elif _is_other_container(then[name], now[name]):
             # Neither is ever merged into the other.
             yield Change(key, "~", now=now[name])

@@ -151,7 +151,10 @@ class Engine:
 
     def _take_over(self, arguments: Sequence[str], place: Place) -> Plan:
         """Makes this sweep one of an earlier study's trials."""
-        loader, free_keys = self.context.config_loader, self.task.free_keys
+        loader = self.context.config_loader
+        # A file that it takes something from may be gone today.
+        loader = loader if place.is_new else frozen_loader(loader, place.folder)
+        free_keys = self.task.free_keys
         command = Command(self.options, arguments, self.config, loader, free_keys, self.base)
         kept = None if place.is_new else kept_by(place.folder, command)
         taken = take_over(command) if kept is None else kept

@@ -253,9 +253,13 @@ def test_a_study_goes_on_with_what_it_began_with(
     grown = ("hydra.sweeper.n_trials=4", "hydra.sweeper.trials=[{x:9},{x:1},{x:2},{x:3}]")
     shutil.rmtree(app.folder / "out")
     assert sweep(app, *grown, "hydra.sweeper.direction=maximize") == 0
+    # What it was told of its settings is not told again, and needs no files of today.
+    (app.folder / "conf" / "net" / "large.yaml").unlink()
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         assert sweep(app, BEST, to="two") == 0
     assert seen(app, "seed") == [first[2]]
+    assert "as in out" not in caplog.text
     # Or it is gone.
     shutil.rmtree(app.folder / "out")
     assert sweep(app, BEST, to="two") == 0
@@ -263,6 +267,7 @@ def test_a_study_goes_on_with_what_it_began_with(
     assert sweep(app, BEST, "hydra.sweeper.plan=true", to="two") == 0
 
 
+@pytest.mark.slow
 def test_a_study_without_a_name_is_found_again(app: App) -> None:
     searched(app)
     calls = iter(range(9))
@@ -324,19 +329,25 @@ SCALARS = st.one_of(
     st.booleans(),
     st.integers(-9, 9),
     st.floats(allow_nan=False, width=16),
-    st.sampled_from(["", "a b", "true", "1e-3", "null", "${a}", "x,y", "it's", "[1]", "é"]),
+    st.sampled_from(["", "a b", "true", "1e-3", "null", "${kept}", "x,y", "it's", "[1]", "é"]),
 )
 VALUES: st.SearchStrategy[Any] = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=2) | trees(inner), max_leaves=6
 )
 
 
-@settings(max_examples=60, deadline=None)
+def test_what_points_to_a_setting_goes_before_it() -> None:
+    now = {"a": {"x": 1}, "b": "${a}"}
+    assert [change.line() for change in changes({}, now)] == ["~b", "~a"]
+
+
+@settings(max_examples=40, deadline=None)
 @given(trees(VALUES), trees(VALUES))
 def test_any_configuration_can_be_made_of_any_other(
     tmp_path_factory: pytest.TempPathFactory, then: dict[str, Any], now: dict[str, Any]
 ) -> None:
     folder = tmp_path_factory.mktemp("conf")
+    then, now = ({"kept": "k", **one} for one in (then, now))
     OmegaConf.save(OmegaConf.create(now), folder / "config.yaml")
     with initialize_config_dir(str(folder)):
         config = compose("config", [change.line() for change in changes(then, now)])
