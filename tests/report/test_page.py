@@ -208,3 +208,10 @@ def test_the_page_needs_neither_matplotlib_nor_torch():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_best_run_is_not_called_alone_where_others_have_no_interval():
+    rows = [RUN(0, {"p": 1}, objective=0.9, last=0.9), RUN(1, {"p": 2}, objective=0.5)]
+    assert "reaches into its own" not in words(
+        dataclasses.replace(tables.lr_trials(), runs=frame(rows))
+    )

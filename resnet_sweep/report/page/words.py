@@ -148,7 +148,7 @@ def _sure_sentences(runs: pd.DataFrame, order: list[int]) -> list[str]:
             f"{counted(len(rivals), 'other run has', 'other runs have')} an interval that reaches "
             "into its own: this data does not tell them apart for sure."
         )
-    elif len(order) > 1:
+    elif len(order) > 1 and all(math.isfinite(high[row]) for row in order):
         sentences.append("No other run's interval reaches into its own.")
     return sentences
 

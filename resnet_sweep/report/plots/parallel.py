@@ -94,9 +94,10 @@ def _ours(
     width = len(layout["xaxis"]["tickvals"])
     axis = layout["xaxis"] | {"fixedrange": True, "automargin": True, "tickfont": {"size": 12}}
     axis |= {"showline": False, "type": "linear", "side": "top", "tickangle": 0}
-    axis["range"] = [-0.35, width - 0.7]
+    axis["range"] = [-0.35, width - 0.5]
     for note in layout.get("annotations", []):
         note["font"] = {"family": FONT, "size": 11, "color": palette.MUTED}
+        note["bgcolor"] = "rgba(255,255,255,0.8)"
     figure["layout"] = layout | base_layout(380) | {"xaxis": axis, "title": {"text": ""}}
     figure["min_width_px"] = _AXIS_PX * width
     figure["data"] = lines

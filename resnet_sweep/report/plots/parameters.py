@@ -65,7 +65,9 @@ def parameters(
             choice = objective if len(objectives) > 1 else ""
             panels += _panels(runs, names, objective, usable, choice, log_parameters)
     if not panels:
-        return NoFigure("No objective over parameters: no run has an objective yet.")
+        return NoFigure(
+            "No objective over parameters: no two runs with an objective differ in a parameter."
+        )
     return _figure(panels, runs, names, states)
 
 
