@@ -151,10 +151,9 @@ class Engine:
 
     def _take_over(self, arguments: Sequence[str], place: Place) -> Plan:
         """Makes this sweep one of an earlier study's trials."""
-        loader = self.context.config_loader
+        loader, free_keys = self.context.config_loader, self.task.free_keys
         # A file that it takes something from may be gone today.
         loader = loader if place.is_new else frozen_loader(loader, place.folder)
-        free_keys = self.task.free_keys
         command = Command(self.options, arguments, self.config, loader, free_keys, self.base)
         kept = None if place.is_new else kept_by(place.folder, command)
         taken = take_over(command) if kept is None else kept
