@@ -121,7 +121,7 @@ class Report:
             groups=self.groups,
             log_parameters=self._log_parameters(),
             rerun_command=best[0].command if best else None,
-            best_yaml=str(best[0].path) if best else None,
+            best_yaml=best[0].path.name if best else None,
             tracebacks={
                 row.facts["folder"]: row.traceback
                 for source in self.sources

@@ -22,7 +22,7 @@ class PageContent:
         groups: As ``compare_groups`` gives it.
         log_parameters: Columns of parameters that were sampled or typed on a logarithmic scale.
         rerun_command: What runs the best again, if there is a best.
-        best_yaml: Path of the file that the command reads.
+        best_yaml: Name of the file that the command reads.
         tracebacks: Of failed runs, by the table's ``folder``.
         notes: Sentences to show below the summary.
         is_active: A sweep is working on it.

@@ -86,7 +86,7 @@ def _panel(metric: str, lines: tuple[Line, ...], chance: float) -> Panel:
     rules = (Rule(chance, "chance"),) if is_accuracy and math.isfinite(chance) else ()
     scale = "log" if metric == "lr" and _all_positive(lines) else "linear"
     return Panel(
-        x=Axis("epoch", has_grid=False),
+        x=Axis("epoch", has_grid=False, is_count=True),
         y=Axis(metric, scale="log" if scale == "log" else "linear"),
         marks=lines,
         rules=rules,

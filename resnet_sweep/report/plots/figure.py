@@ -20,6 +20,7 @@ class Axis:
         ticks: Positions and their names, where the renderer is not to choose them.
         limits: Lowest and highest position; None follows the data.
         has_grid: Whether thin lines cross the panel at the ticks.
+        is_count: Positions are whole numbers: of epochs, of runs.
     """
 
     title: str = ""
@@ -27,6 +28,7 @@ class Axis:
     ticks: tuple[tuple[float, str], ...] = ()
     limits: tuple[float, float] | None = None
     has_grid: bool = True
+    is_count: bool = False
 
 
 @dataclass(frozen=True)

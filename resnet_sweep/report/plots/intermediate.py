@@ -96,7 +96,7 @@ def _prunings(
 def _figure(runs: pd.DataFrame, marks: list[Mark], num_shown: int, num_all: int) -> Figure:
     title = objective_title(runs, objective_names(runs)[0])
     panel = Panel(
-        x=Axis("epoch", has_grid=False),
+        x=Axis("epoch", has_grid=False, is_count=True),
         y=Axis(f"{title} so far"),
         marks=tuple(marks),
         height_px=360,

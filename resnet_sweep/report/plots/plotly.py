@@ -10,6 +10,8 @@ from typing import Any
 from resnet_sweep.report.plots import palette
 from resnet_sweep.report.plots.figure import Axis, Bars, Line, Mark, Panel, Points, Rule
 
+# Of an axis; fewer where they would not fit.
+_NUM_TICKS = 7
 _SYMBOLS = {"dot": "circle", "ring": "circle-open", "cross": "x-thin", "diamond": "diamond"}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -85,12 +87,15 @@ def _axis(axis: Axis, extent: tuple[float, float] | None) -> dict[str, Any]:
         "showline": False,
         "ticks": "",
         "tickcolor": palette.FAINT,
-        "nticks": 7,
+        "nticks": _NUM_TICKS,
         "tickfont": {"color": palette.MUTED, "size": 12},
     }
     drawn["title"]["font"] = {"color": palette.MUTED, "size": 12}
     if axis.scale == "log":
         drawn |= {"dtick": 1, "exponentformat": "power"}
+    if axis.is_count and (extent is None or extent[1] - extent[0] < _NUM_TICKS):
+        # Left alone it would count halves and fifths.
+        drawn |= {"dtick": 1}
     if axis.ticks:
         drawn |= {
             "tickmode": "array",

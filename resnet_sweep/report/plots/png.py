@@ -214,7 +214,7 @@ def _axis(ax: Axes, axis: Axis, which: str) -> None:
         if which == "x" and sum(map(len, names)) > _TITLE_CHARS:
             ax.tick_params(axis="x", labelrotation=90)
         ours.set_ticks([], minor=True)
-    if axis.title == "epoch":
+    if axis.is_count:
         ours.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if axis.limits is not None:
         (ax.set_xlim if which == "x" else ax.set_ylim)(*axis.limits)
