@@ -78,11 +78,13 @@ class Keys:
         parameters: Keys of the parameters.
         told: Names of what tasks have told.
         settings: Keys of the configuration.
+        objectives: Names of the objectives: how many there are is known before there is one.
     """
 
     parameters: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()
 
 
 def frame(rows: Sequence[Row], keys: Iterable[Keys] = ()) -> pd.DataFrame:
@@ -94,10 +96,11 @@ def frame(rows: Sequence[Row], keys: Iterable[Keys] = ()) -> pd.DataFrame:
     """
     given = list(keys)
     known = {key for row in rows for key, value in row.facts.items() if value is not None}
-    objectives = sorted((key for key in known if _OBJECTIVE.fullmatch(key)), key=_place)
-    objectives = objectives or ["objective"]
+    objectives = {key for key in known if _OBJECTIVE.fullmatch(key)}
+    objectives |= {name for one in given for name in one.objectives}
+    in_order = sorted(objectives, key=_place) or ["objective"]
     shown = [name for name in (*_MEASURED, *_CIRCUMSTANCES) if name in known or name in _ALWAYS]
-    used = [*FIXED, *objectives]
+    used = [*FIXED, *in_order]
     columns: dict[str, pd.Series[Any]] = {}
 
     def add_fixed(names: Iterable[str]) -> None:
@@ -112,7 +115,7 @@ def frame(rows: Sequence[Row], keys: Iterable[Keys] = ()) -> pd.DataFrame:
 
     add_fixed(_BEFORE)
     add_free("parameters", "params")
-    add_fixed((*objectives, *(name for name in shown if name in _MEASURED)))
+    add_fixed((*in_order, *(name for name in shown if name in _MEASURED)))
     add_free("told", "attrs")
     add_fixed((*(name for name in shown if name in _CIRCUMSTANCES), "folder"))
     add_free("settings", "config")
@@ -211,7 +214,7 @@ def free_column(values: Sequence[Any]) -> pd.Series[Any]:
         return pd.Series(filled, dtype="string")
     if kinds == {int} and all(one is None or abs(one) < 2**63 for one in filled):
         return pd.Series(filled, dtype="Int64")
-    if kinds <= {int, float} and all(map(_is_exact, filled)):
+    if kinds != {int} and kinds <= {int, float} and all(map(_is_exact, filled)):
         return pd.Series([MISSING if one is None else one for one in filled], dtype="float64")
     return pd.Series(plain, dtype=object)
 

@@ -135,7 +135,9 @@ def _rows(table: pd.DataFrame) -> tuple[list[Row], Keys]:
     names = [str(name) for name in table]
     fixed = [name for name in names if name in FIXED or name in objectives_of(table)]
     settings = tuple(names[names.index("folder") + 1 :])
-    keys = Keys(tuple(parameters_of(table)), tuple(told_of(table)), settings)
+    keys = Keys(
+        tuple(parameters_of(table)), tuple(told_of(table)), settings, tuple(objectives_of(table))
+    )
     parts = [
         _known(table[list(some)]) for some in (fixed, keys.parameters, keys.told, keys.settings)
     ]

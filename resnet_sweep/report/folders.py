@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from resnet_sweep.report.columns import Row
 from resnet_sweep.report.runs import (
@@ -59,8 +60,12 @@ def single_runs_source(
 
 
 def is_run(folder: Path) -> bool:
-    """Whether Hydra has made a run of its own in a folder."""
-    return (folder / ".hydra" / "config.yaml").is_file()
+    """Whether Hydra has made a run of its own in a folder.
+
+    Args:
+        folder: One that may not be looked into is none.
+    """
+    return os.path.isfile(folder / ".hydra" / "config.yaml")
 
 
 def _source(
@@ -103,7 +108,10 @@ class _Run:
         self.number = None if self.is_single else of_kind(int, value_at(hydra, "hydra.job.num"))
         self.choices = _mapping(value_at(hydra, "hydra.runtime.choices"))
         lines = read_yaml(path / ".hydra" / "overrides.yaml")
-        pairs = (bare_key(str(line)).partition("=") for line in lines or ())
+        typed = (
+            OmegaConf.to_container(lines, resolve=False) if isinstance(lines, ListConfig) else ()
+        )
+        pairs = (bare_key(str(line)).partition("=") for line in typed)
         self.overrides = {key: value for key, _, value in pairs}
 
     def value(self, key: str) -> Any:

@@ -35,9 +35,9 @@ def read_result(folder: Path) -> Mapping[str, Any]:
         result = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         # One row with less in it is better than no table.
-        log.warning("%s cannot be read: %s", path, error)
+        _tell(path, error)
         return {}
     # A task that is not ours may write whatever it likes under this name.
     return result if isinstance(result, dict) else {}
@@ -65,7 +65,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        log.warning("%s cannot be read: %s", path, error)
+        _tell(path, error)
         return []
 
 
@@ -147,8 +147,13 @@ def read_yaml(path: Path) -> Any:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        log.warning("%s cannot be read: %s", path, " ".join(str(error).split()))
+        _tell(path, error)
         return None
+
+
+def _tell(path: Path, error: Exception) -> None:
+    reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
+    log.warning("%s cannot be read: %s", path, reason)
 
 
 def measured_facts(folder: Path) -> dict[str, Any]:
@@ -207,4 +212,5 @@ def of_kind(kind: type, value: Any) -> Any:
     except (OverflowError, ValueError):
         # Whole numbers are neither infinite nor NaN, and floats end at 1.8e308.
         return None
-    return None if kind is int and abs(number) >= 2**63 else number
+    is_lossy = kind is int and (number != value or abs(number) >= 2**63)
+    return None if is_lossy else number

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet_sweep.report.columns import MISSING, Keys, Row
+from resnet_sweep.report.columns import Keys, Row
 from resnet_sweep.report.statistics import wilson
 from resnet_sweep.study.reading import Snapshot
 
@@ -80,10 +80,16 @@ def objective_facts(values: list[float] | tuple[float, ...] | None, num: int) ->
         values: As many as are known, or None.
         num: Objectives of the study.
     """
-    if num == 1:
-        return {"objective": values[0]} if values else {}
-    # Without values too: that there are several is known before there is one.
-    return {f"objective_{i}": values[i] if values else MISSING for i in range(num)}
+    return dict(zip(objective_names(num), values or (), strict=False))
+
+
+def objective_names(num: int) -> tuple[str, ...]:
+    """Names of the objectives' columns.
+
+    Args:
+        num: Objectives of the study.
+    """
+    return ("objective",) if num == 1 else tuple(f"objective_{i}" for i in range(num))
 
 
 def matches(when: Mapping[str, Any], values: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from resnet_sweep.report.columns import Row
+from resnet_sweep.report.columns import Keys, Row
 from resnet_sweep.report.runs import (
     facts_of,
     of_kind,
@@ -17,7 +17,13 @@ from resnet_sweep.report.runs import (
     read_yaml,
     value_at,
 )
-from resnet_sweep.report.source import Source, add_intervals, matches, objective_facts
+from resnet_sweep.report.source import (
+    Source,
+    add_intervals,
+    matches,
+    objective_facts,
+    objective_names,
+)
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.reading import Snapshot
 from resnet_sweep.study.standing import COMPLETE, PRUNED, STATES, Ticket, reason_of, seconds_of
@@ -63,6 +69,7 @@ def study_source(
         rows=tuple(rows),
         folder=folder,
         snapshot=snapshot,
+        keys=Keys(objectives=objective_names(len(snapshot.maximize))),
         origin=str(folder) if folder is not None else origin,
         log_parameters=frozenset(_drawn_on_log_axis(snapshot.trials)),
         notes=(_ORDER_NOTE,) if snapshot.is_order_dependent else (),
