@@ -53,7 +53,11 @@ def history(runs: pd.DataFrame) -> Figure | NoFigure:
                 marks = _marks(runs, order, values, title, is_more_better)
                 panels.append(
                     Panel(
-                        x=Axis("completed runs, in the order in which they ended", has_grid=False, is_count=True),
+                        x=Axis(
+                            "completed runs, in the order in which they ended",
+                            has_grid=False,
+                            is_count=True,
+                        ),
                         y=Axis(title),
                         marks=marks,
                         height_px=320,
