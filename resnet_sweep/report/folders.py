@@ -108,10 +108,9 @@ class _Run:
         self.number = None if self.is_single else of_kind(int, value_at(hydra, "hydra.job.num"))
         self.choices = _mapping(value_at(hydra, "hydra.runtime.choices"))
         lines = read_yaml(path / ".hydra" / "overrides.yaml")
-        typed = (
-            OmegaConf.to_container(lines, resolve=False) if isinstance(lines, ListConfig) else ()
-        )
-        pairs = (bare_key(str(line)).partition("=") for line in typed)
+        typed = OmegaConf.to_container(lines) if isinstance(lines, ListConfig) else None
+        texts = map(str, typed if isinstance(typed, list) else ())
+        pairs = (bare_key(text).partition("=") for text in texts)
         self.overrides = {key: value for key, _, value in pairs}
 
     def value(self, key: str) -> Any:

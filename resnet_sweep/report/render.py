@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
-from rich.cells import cell_len, set_cell_size
 
 from resnet_sweep.report.columns import objectives_of, parameters_of, told_of
-from resnet_sweep.report.text import beginning, number, one_line, short_keys
+from resnet_sweep.report.grid import Column, fitted, lines_of
+from resnet_sweep.report.text import beginning, number, one_line
 
-# Given up in this order when the terminal is narrow.
+# Given up in this order when the terminal is narrow; then what tasks have told, then the rest.
 _FIRST_TO_GO = (
     *("images_per_s", "last_train_loss", "slot", "best_val_accuracy", "peak_memory_mib"),
-    *("attempt", "best_epoch", "seconds", "last_val_accuracy", "test_accuracy"),
+    *("attempt", "best_epoch", "seconds", "last_val_accuracy", "test_accuracy", "duplicate_of"),
 )
+_LAST_TO_GO = ("epochs", "published")
 _FORMATS: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("seconds", "seconds_mean", "peak_memory_mib"), "{:.1f}".format),
     "images_per_s": "{:.0f}".format,
@@ -25,7 +27,6 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
 }
 _LEARNED = {True: "learned", False: "did not learn"}
 _VALUE_CELLS, _TEXT_CELLS, _ERROR_CELLS = 32, 72, 20
-_GAP = "  "
 
 
 def render(
@@ -53,14 +54,14 @@ def render(
         said.insert(0, f"{len(begun) - num_rows} more rows are not shown")
         shown = begun.head(num_rows)
     varying, constant = _split_parameters(drawn)
-    columns = {name: _padded(one_line(name), *_cells(shown, name)) for name in _names(begun)}
-    for name in varying:
-        columns[name] = _padded(one_line(name), *_value_cells(shown[name]))
-    order = _in_order(columns, varying)
-    lines = _layout({name: columns[name] for name in order}, varying, width) if len(shown) else []
+    columns = {name: _column(shown, name) for name in _names(begun)}
+    columns |= {name: _value_column(one_line(name), shown[name]) for name in varying}
+    in_order = {name: columns[name] for name in _in_order(columns, varying)}
+    kept = fitted(in_order, width, varying, _first_to_go(begun))
+    lines = lines_of(kept, width) if len(shown) else []
     if constant:
         said.append(f"in all trials: {constant}")
-    said += [*_explanations(begun), *notes]
+    said += [*_explanations(begun, kept), *notes]
     return "\n".join([*lines, *([""] if lines and said else []), *said])
 
 
@@ -70,7 +71,8 @@ def render_summary(summary: pd.DataFrame, width: int | None = None) -> str:
     Args:
         summary: From ``aggregate``, ``compare_groups`` or ``compare``; a value and the columns
             with ``_low`` and ``_high`` behind its name become one.
-        width: Of the terminal; longer lines are cut. None shows all.
+        width: Of the terminal; keys are shortened and columns that say least are left out to
+            fit. None shows all.
     """
     ends = [f"{name}{end}" for name in map(_stem, summary) for end in ("_low", "_high")]
     columns = {}
@@ -80,15 +82,29 @@ def render_summary(summary: pd.DataFrame, width: int | None = None) -> str:
             continue
         if _SUMMED_UP.fullmatch(name) and pd.api.types.is_float_dtype(column.dtype):
             cells = ["" if value != value else number(value) for value in column.tolist()]
+        elif name in _FORMATS or name in _WORDS:
+            cells = [_text(value, _FORMATS.get(name)) for value in column.tolist()]
         else:
-            cells = [_value_or_text(value, _FORMATS.get(name)) for value in column.tolist()]
+            cells = [_value(value) for value in column.tolist()]
         cells = _with_ends(cells, summary, _stem(name))
-        is_number = pd.api.types.is_numeric_dtype(column.dtype) and column.dtype != "boolean"
-        columns[name] = _padded(one_line(name), cells, is_number)
-    return "\n".join(_layout(columns, (), width)) if len(summary) else "nothing to show"
+        least = _ERROR_CELLS if name in _WORDS else None
+        columns[name] = Column(one_line(name), cells, _is_number(column), least)
+    if summary.empty:
+        return "nothing to show"
+    same = [name for name, column in columns.items() if len(set(column.cells)) == 1]
+    # What two rows share tells them not apart; it is in the table of runs.
+    same = [name for name in same if len(summary) > 1 and not _SUMMED_UP.fullmatch(name)]
+    dotted = [name for name in columns if "." in name]
+    kept = fitted(columns, width, dotted, [*_SUMMED_FIRST_TO_GO, *same])
+    return "\n".join(lines_of(kept, width))
 
 
 _COUNTS = ("num_failed", "num_pruned")
+_WORDS = ("verdict", "method")
+_SUMMED_FIRST_TO_GO = (
+    *("images_per_s_mean", "seconds_mean", "method", "mcnemar_p", "objective_worst"),
+    *("objective_best", "share_learned"),
+)
 # What was measured has four decimals; parameters are shown as they would be typed.
 _SUMMED_UP = re.compile(
     r"(objective|last_val_accuracy|test_accuracy)(_\d+)?(_mean|_best|_worst)?"
@@ -98,10 +114,6 @@ _SUMMED_UP = re.compile(
 
 def _stem(name: object) -> str:
     return str(name).removesuffix("_mean")
-
-
-def _value_or_text(value: Any, pattern: Callable[[Any], str] | None) -> str:
-    return _text(value, pattern) if pattern is not None else _value(value)
 
 
 def _with_ends(cells: Sequence[str], table: pd.DataFrame, name: str) -> list[str]:
@@ -151,23 +163,26 @@ def _names(table: pd.DataFrame) -> list[str]:
     names += ["state", *objectives_of(table)]
     names += [name for name in (*_MEASURED, *told_of(table), *_LAST) if name in table]
     repeated = set(table["metric"].dropna())
-    if table["number"].isna().all():
+    if table["number"].isna().any():
         names[0:0] = ["folder"]
-    return [name for name in names if name not in repeated and not _says_nothing(name, table[name])]
+    return [name for name in names if name not in repeated and not _says_nothing(name, table)]
 
 
 _MEASURED = (
-    *("published", "published_learned", "epochs", "best_epoch", "best_val_accuracy"),
+    *("published", "epochs", "best_epoch", "best_val_accuracy"),
     *("last_val_accuracy", "learned", "last_train_loss", "test_accuracy"),
 )
 _LAST = ("seconds", "images_per_s", "peak_memory_mib", "slot", "duplicate_of", "error")
 
 
-def _says_nothing(name: str, column: pd.Series[Any]) -> bool:
+def _says_nothing(name: str, table: pd.DataFrame) -> bool:
+    column = table[name]
     if name in ("study", "slot", "epochs"):
         return column.nunique() < 2
     if name == "attempt":
         return not bool((column.fillna(0) > 0).any())
+    if name == "published" and "published_learned" in table:
+        column = column.fillna(table["published_learned"].astype("Float64").astype("float64"))
     return name not in ("state", "objective") and bool(column.isna().all())
 
 
@@ -181,42 +196,61 @@ def _in_order(columns: Iterable[str], varying: Sequence[str]) -> list[str]:
     return names
 
 
-def _cells(table: pd.DataFrame, name: str) -> tuple[list[str], bool]:
-    """A column's cells, and whether they are numbers, which stand at the right."""
+def _first_to_go(table: pd.DataFrame) -> list[str]:
+    told = [name for name in reversed(told_of(table)) if name not in _FIRST_TO_GO]
+    # That all are complete is told by their number as well.
+    state = ["state"] if table["state"].nunique() == 1 else []
+    return [*_FIRST_TO_GO, *told, *state, *_LAST_TO_GO]
+
+
+def _column(table: pd.DataFrame, name: str) -> Column:
     column = table[name]
-    if name in ("learned", "published_learned"):
-        return [_LEARNED.get(value, "") for value in column.tolist()], False
+    if name in ("learned", "published"):
+        words = _LEARNED_COLUMN[name]
+        learned = table[words].tolist() if words in table else [None] * len(table)
+        values = column.tolist() if name == "published" else [math.nan] * len(table)
+        pairs = zip(values, learned, strict=True)
+        cells = [" ".join(_published(value, word)) for value, word in pairs]
+        return Column(name, cells)
     if name == "folder":
-        return [str(value).rpartition("/")[2] for value in column], False
-    pattern = number if name.startswith("objective") else _FORMATS.get(name)
+        # Of a trial its number is enough.
+        is_single = table["number"].isna().tolist()
+        pairs = zip(column.fillna("").tolist(), is_single, strict=True)
+        return Column(name, [one_line(one.rpartition("/")[2]) if is_ else "" for one, is_ in pairs])
     if name == "error":
-        kinds = table["error_kind"]
-        pairs = zip(kinds.fillna(""), column.fillna(""), strict=True)
+        kinds = table["error_kind"].fillna("").tolist()
+        pairs = zip(kinds, column.fillna("").tolist(), strict=True)
         texts = [text if kind in text else f"{kind}: {text}" for kind, text in pairs]
-        return [beginning(text, _TEXT_CELLS) for text in texts], False
+        return Column(name, [beginning(text, _TEXT_CELLS) for text in texts], least=_ERROR_CELLS)
+    if name in told_of(table):
+        return _value_column(one_line(name), column)
+    pattern = number if name.startswith("objective") else _FORMATS.get(name)
     cells = [_text(value, pattern) for value in column.tolist()]
-    return _with_ends(cells, table, name), pd.api.types.is_numeric_dtype(column.dtype)
+    return Column(one_line(name), _with_ends(cells, table, name), _is_number(column))
 
 
-def _value_cells(column: pd.Series[Any]) -> tuple[list[str], bool]:
-    is_number = pd.api.types.is_numeric_dtype(column.dtype) and column.dtype != "boolean"
-    return [_value(value) for value in column.tolist()], is_number
+_LEARNED_COLUMN = {"learned": "learned", "published": "published_learned"}
 
 
-def _padded(header: str, cells: Sequence[str], is_number: bool) -> list[str]:
-    """A column's header and cells, of one width."""
-    texts = [header, *cells]
-    width = max(map(cell_len, texts))
-    if is_number:
-        return [" " * (width - cell_len(text)) + text for text in texts]
-    return [text + " " * (width - cell_len(text)) for text in texts]
+def _published(value: float, learned: Any) -> list[str]:
+    """A number, if there is one, and whether that is learned, if that is known."""
+    numbers = [] if math.isnan(value) else [number(value)]
+    return numbers if learned is None or learned is pd.NA else [*numbers, _LEARNED[learned]]
+
+
+def _value_column(header: str, column: pd.Series[Any]) -> Column:
+    return Column(header, [_value(value) for value in column.tolist()], _is_number(column))
+
+
+def _is_number(column: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(column.dtype) and column.dtype != "boolean"
 
 
 def _value(value: Any) -> str:
     # None is a choice; missing means that the parameter has no part in the trial.
     if value is not None and pd.api.types.is_scalar(value) and pd.isna(value):
         return ""
-    return one_line(value, _VALUE_CELLS)
+    return "''" if value == "" else one_line(value, _VALUE_CELLS)
 
 
 def _text(value: Any, pattern: Callable[[Any], str] | None) -> str:
@@ -227,45 +261,21 @@ def _text(value: Any, pattern: Callable[[Any], str] | None) -> str:
     return f"{value:.6g}" if isinstance(value, float) else beginning(str(value), _TEXT_CELLS)
 
 
-def _explanations(table: pd.DataFrame) -> list[str]:
+def _explanations(table: pd.DataFrame, shown: Container[str]) -> list[str]:
     """What the numbers mean, where that is not what they seem to."""
     metrics = set(table["metric"].dropna())
     notes = []
     if metrics and all(metric.startswith("best_") for metric in metrics):
         name = metrics.pop().removeprefix("best_") if len(metrics) == 1 else "value"
         notes.append(f"objective: the best {name} of all epochs, which is optimistic")
-    if "last_val_accuracy_low" in table:
-        text = "in brackets: 95% interval of that epoch's accuracy"
-        if "learned" in table and table["learned"].notna().any():
-            chances = sorted({number(one) for one in table["chance_accuracy"].dropna()})
-            text += f"; learned: it lies above chance ({', '.join(chances)})"
-        notes.append(text)
+    has_ends = [name for name in _WITH_ENDS if name in shown and f"{name}_low" in table]
+    if has_ends:
+        notes.append("in brackets: 95% interval of that epoch's accuracy")
+    if "learned" in shown:
+        chances = sorted({number(one) for one in table["chance_accuracy"].dropna()})
+        chance = f"chance ({', '.join(chances)})"
+        notes.append(f"learned: the last epoch's 95% interval lies above {chance}")
     return notes
 
 
-def _layout(columns: dict[str, list[str]], varying: Sequence[str], width: int | None) -> list[str]:
-    columns = dict(columns)
-    if width is not None and _width(columns) > width:
-        for name, short in short_keys(varying).items():
-            header, *cells = columns[name]
-            is_number = header.startswith(" ") or any(cell.startswith(" ") for cell in cells)
-            stripped = [cell.strip() for cell in cells]
-            columns[name] = _padded(one_line(short), stripped, is_number)
-    for name in _FIRST_TO_GO:
-        if width is None or _width(columns) <= width:
-            break
-        columns.pop(name, None)
-    lines = [_GAP.join(cells).rstrip() for cells in zip(*columns.values(), strict=True)]
-    if width is None:
-        return lines
-    return [
-        line if cell_len(line) <= width else f"{set_cell_size(line, width - 1)}…" for line in lines
-    ]
-
-
-def _width(columns: dict[str, list[str]]) -> int:
-    """Cells that a line needs, of an error only its beginning."""
-    widths = {name: cell_len(cells[0]) for name, cells in columns.items()}
-    if "error" in widths:
-        widths["error"] = min(widths["error"], _ERROR_CELLS)
-    return len(_GAP) * (len(columns) - 1) + sum(widths.values())
+_WITH_ENDS = ("last_val_accuracy", "test_accuracy")

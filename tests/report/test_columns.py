@@ -65,7 +65,7 @@ def test_the_narrowest_type_that_holds_all(values, dtype, held):
         (Path("a/b"), "a/b"),
         (Colour.RED, "RED"),
         ((1, (2,)), [1, [2]]),
-        ({1: {2, 2}}, {"1": [2]}),
+        ({1: {2}}, {"1": [2]}),
         (OmegaConf.create({"a": [1]}), {"a": [1]}),
         (b"x", "b'x'"),
         ("\udcff", "\\udcff"),
