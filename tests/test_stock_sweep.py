@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 from commands import SMALL, Command, only_sweep
 
+from resnet_sweep import load_history, load_results
+
 BASIC = ("hydra/sweeper=basic", "hydra/launcher=basic")
 GRID = ("optimizer.lr=1e-2,1e-3", "model=resnet18,plain18")
 
@@ -13,7 +15,7 @@ def test_joblib_runs_every_combination_of_a_stock_sweep(command: Command, tmp_pa
     jobs = ["hydra/sweeper=basic", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     done = command("-m", *SMALL[1:], "trainer.epochs=1", *GRID, *jobs)
     assert done.returncode == 0, done.stderr
-    table = pd.read_csv(only_sweep(tmp_path) / "results.csv")
+    table = load_results(only_sweep(tmp_path) / "results.csv")
     assert len(set(zip(table["optimizer.lr"], table["model"], strict=True))) == 4
     assert set(table["state"]) == {"COMPLETE"}
 
@@ -21,9 +23,9 @@ def test_joblib_runs_every_combination_of_a_stock_sweep(command: Command, tmp_pa
 def test_a_failed_trial_of_a_stock_sweep_costs_one_trial(command: Command, tmp_path):
     done = command("-m", *BASIC, *SMALL, "trainer.epochs=1", "optimizer.lr=1e38,1e-3")
     assert done.returncode == 3
-    table = pd.read_csv(only_sweep(tmp_path) / "results.csv").set_index("number")
+    table = load_results(only_sweep(tmp_path) / "results.csv").set_index("number")
     assert table["state"].to_dict() == {0: "FAIL", 1: "COMPLETE"}
-    assert table.loc[0, "error"].startswith("non_finite: ")
+    assert table.loc[0, "error_kind"] == "non_finite"
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -56,9 +58,12 @@ def test_the_stock_optuna_sweeper_draws_from_an_interval(command: Command, tmp_p
     )
     assert done.returncode == 0, done.stderr
     folder = only_sweep(tmp_path)
-    table = pd.read_csv(folder / "results.csv")
+    table = load_results(folder / "results.csv")
     assert table["optimizer.lr"].between(1e-4, 1e-2).all()
     assert table["optimizer.lr"].nunique() == 3
+    # It is read from the trials' folders as well, to the same table.
+    pd.testing.assert_frame_equal(load_results(folder), table)
+    assert load_history(folder)["epoch"].tolist() == [1, 1, 1]
     best = (folder / "optimization_results.yaml").read_text()
     # The direction is ours: more accuracy is better.
     assert f"best_value: {table['objective'].max()}" in best
@@ -78,7 +83,7 @@ def test_optuna_looks_for_the_smallest_loss(command: Command, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     folder = only_sweep(tmp_path)
-    losses = pd.read_csv(folder / "results.csv")["objective"]
+    losses = load_results(folder / "results.csv")["objective"]
     assert losses.is_monotonic_increasing
     assert f"best_value: {losses.min()}" in (folder / "optimization_results.yaml").read_text()
 

@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from commands import SMALL, Command, only_sweep
+
+from resnet_sweep import load_results
 
 GRID = ("optimizer.lr=1e-2,1e-3", "model=resnet18,plain18")
 
@@ -23,7 +24,7 @@ def test_every_combination_runs_once_and_the_table_has_a_row_each(
     done = command("-m", *SMALL[1:], "trainer.epochs=1", *GRID, *jobs)
     assert done.returncode == 0, done.stderr
     folder = only_sweep(tmp_path)
-    table = pd.read_csv(folder / "results.csv")
+    table = load_results(folder / "results.csv")
     assert sorted(zip(table["optimizer.lr"], table["model"], strict=True)) == [
         (0.001, "plain18"),
         (0.001, "resnet18"),
@@ -33,11 +34,15 @@ def test_every_combination_runs_once_and_the_table_has_a_row_each(
     assert set(table["state"]) == {"COMPLETE"}
     assert table["objective"].is_monotonic_decreasing
     for row in table.itertuples():
-        result = json.loads((folder / row.folder / "result.json").read_text())
+        result = json.loads((Path(row.folder) / "result.json").read_text())
         assert result["objective"] == row.objective
     # The table is what a person sees last.
     lines = done.stdout.splitlines()
-    assert Path(lines[-1]).name == "results.csv"
+    files = lines[-5:-1]
+    assert [Path(file).name for file in files] == [
+        *("results.csv", "history.csv", "report.html", "best.yaml")
+    ]
+    assert lines[-1].startswith("the best again: python -m resnet_sweep --config-dir ")
     header = next(line for line in lines if "optimizer.lr" in line and "objective" in line)
     shown = lines[lines.index(header) + 1 : lines.index(header) + 5]
     assert [line.split()[0] for line in shown] == [str(trial) for trial in table["number"]]
@@ -46,9 +51,9 @@ def test_every_combination_runs_once_and_the_table_has_a_row_each(
 def test_a_failed_trial_costs_one_trial(command: Command, tmp_path):
     done = command("-m", *SMALL, "trainer.epochs=1", "optimizer.lr=1e38,1e-3,1e-2")
     assert done.returncode == 3
-    table = pd.read_csv(only_sweep(tmp_path) / "results.csv").set_index("number")
+    table = load_results(only_sweep(tmp_path) / "results.csv").set_index("number")
     assert table["state"].to_dict() == {0: "FAIL", 1: "COMPLETE", 2: "COMPLETE"}
-    assert table.loc[0, "error"].startswith("non_finite: ")
+    assert table.loc[0, "error_kind"] == "non_finite"
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -73,7 +78,7 @@ def test_a_crash_in_the_network_costs_one_trial_and_is_in_its_log(command: Comma
     )
     assert done.returncode == 3, done.stderr
     folder = only_sweep(tmp_path)
-    table = pd.read_csv(folder / "results.csv").set_index("number")
+    table = load_results(folder / "results.csv").set_index("number")
     assert table["state"].to_dict() == {0: "FAIL", 1: "COMPLETE"}
     assert "no such thing" in table.loc[0, "error"]
     assert "KeyError" in (folder / "trials" / "0" / "train.log").read_text()
@@ -82,7 +87,7 @@ def test_a_crash_in_the_network_costs_one_trial_and_is_in_its_log(command: Comma
 def test_data_that_cannot_be_used_are_told_in_the_table(command: Command, tmp_path):
     done = command("-m", "model=resnet18,plain18", "data.num_val=100000", "trainer.epochs=1")
     assert done.returncode == 4
-    table = pd.read_csv(only_sweep(tmp_path) / "results.csv")
+    table = load_results(only_sweep(tmp_path) / "results.csv")
     assert table["state"].tolist() == ["FAIL", "FAIL"]
     assert all("data.num_val=100000: needs" in error for error in table["error"])
     assert "Traceback" not in done.stdout + done.stderr
@@ -103,4 +108,4 @@ def test_two_sweeps_that_start_together_get_two_folders(tmp_path):
     folders = list((tmp_path / "outputs").iterdir())
     assert len(folders) == 2
     for folder in folders:
-        assert pd.read_csv(folder / "results.csv")["state"].tolist() == ["COMPLETE"]
+        assert load_results(folder / "results.csv")["state"].tolist() == ["COMPLETE"]
