@@ -23,6 +23,7 @@ from resnet_sweep.report.runs import (
 )
 from resnet_sweep.report.source import Source, add_intervals
 from resnet_sweep.study.canonical import bare_key
+from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import is_claimed
 from resnet_sweep.study.standing import STATES
 
@@ -66,6 +67,19 @@ def is_run(folder: Path) -> bool:
         folder: One that may not be looked into is none.
     """
     return os.path.isfile(folder / ".hydra" / "config.yaml")
+
+
+def is_multirun(folder: Path) -> bool:
+    """Whether another sweeper has run our application in a folder.
+
+    Args:
+        folder: Not all sweepers leave a file of their own in it.
+    """
+    trials = StudyFolder(folder).trials
+    if not trials.is_dir():
+        return False
+    first = next((one for one in trials.iterdir() if is_run(one)), None)
+    return first is not None and not _Run(first).is_single
 
 
 def _source(

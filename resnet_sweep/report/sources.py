@@ -11,7 +11,7 @@ from pathlib import Path
 from resnet_sweep.faults import ConfigError, Fault, ResultsError
 from resnet_sweep.report.columns import Row
 from resnet_sweep.report.files import csv_source
-from resnet_sweep.report.folders import is_run, multirun_source, single_runs_source
+from resnet_sweep.report.folders import is_multirun, is_run, multirun_source, single_runs_source
 from resnet_sweep.report.source import Source
 from resnet_sweep.report.studies import study_source
 from resnet_sweep.study.folder import StudyFolder
@@ -105,6 +105,9 @@ def _below(path: Path, settings: Sequence[str] | None, depth: int) -> Iterator[S
         return
     if StudyFolder(path).multirun_yaml.is_file():
         yield _sweep(path, settings)
+        return
+    if is_multirun(path):
+        yield multirun_source(path, settings)
         return
     children = sorted(child for child in path.iterdir() if child.is_dir())
     runs = [child for child in children if is_run(child)]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
@@ -130,6 +131,12 @@ def test_what_has_no_result_at_the_end_is_lost(sweep):
 def test_of_another_application_it_is_not_known_that_it_is_over(tmp_path):
     trial(tmp_path, 0, ["a=1"], config={"a": 1})
     assert multirun(tmp_path)["state"].tolist() == ["RUNNING"]
+
+
+def test_a_sweeper_may_leave_no_file_of_its_own(sweep):
+    before = load_results(sweep)
+    (sweep / "multirun.yaml").unlink()
+    pd.testing.assert_frame_equal(load_results(sweep), before)
 
 
 def test_single_runs_below_the_folder_are_no_trials(sweep):
