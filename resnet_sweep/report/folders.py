@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
-
 from resnet_sweep.report.columns import Row
 from resnet_sweep.report.runs import (
     facts_of,
     of_kind,
-    read_config,
     read_result,
+    read_saved,
     read_settings,
     read_yaml,
     value_at,
@@ -113,16 +111,14 @@ class _Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = read_config(path) or DictConfig({})
+        self.config = read_saved(path, "config")
         # Killed while it began, a run has not all of these files.
-        saved = read_yaml(path / ".hydra" / "hydra.yaml")
-        hydra = saved if isinstance(saved, DictConfig) else DictConfig({})
+        hydra = read_saved(path, "hydra")
         # Single runs may lie in folders below a sweep's.
         self.is_single = value_at(hydra, "hydra.mode") == "RUN"
         self.number = None if self.is_single else of_kind(int, value_at(hydra, "hydra.job.num"))
         self.choices = _mapping(value_at(hydra, "hydra.runtime.choices"))
-        lines = read_yaml(path / ".hydra" / "overrides.yaml")
-        typed = OmegaConf.to_container(lines) if isinstance(lines, ListConfig) else None
+        typed = read_yaml(path / ".hydra" / "overrides.yaml")
         texts = map(str, typed if isinstance(typed, list) else ())
         pairs = (bare_key(text).partition("=") for text in texts)
         self.overrides = {key: value for key, _, value in pairs}

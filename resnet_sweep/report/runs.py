@@ -6,12 +6,14 @@ import csv
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._yaml import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 log = logging.getLogger(__name__)
 
@@ -76,16 +78,12 @@ def read_settings(folder: Path, keys: Sequence[str] | None) -> dict[str, Any]:
         folder: Of the run.
         keys: Dotted; None takes all of them.
     """
-    config = read_config(folder)
-    if config is None:
-        return {}
-    from resnet_sweep.study.canonical import dotted
-
-    raw = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-    assert isinstance(raw, dict)
+    settings = read_saved(folder, "config")
     if keys is None:
-        return {key: _resolved(config, key, value) for key, value in dotted(raw)}
-    return {key: value_at(config, key) for key in keys if has_key(raw, key)}
+        from resnet_sweep.study.canonical import dotted
+
+        keys = [str(key) for key, _ in dotted(settings)]
+    return {key: value_at(settings, key) for key in keys if has_key(settings, key)}
 
 
 def has_key(settings: Mapping[Any, Any], key: str) -> bool:
@@ -102,28 +100,25 @@ def has_key(settings: Mapping[Any, Any], key: str) -> bool:
     return True
 
 
-def value_at(config: DictConfig, key: str) -> Any:
+def value_at(settings: Mapping[Any, Any], key: str) -> Any:
     """A value of a configuration, in Python's own types; None where there is none.
 
     What only the application can resolve stays as it was written.
 
     Args:
-        config: Of a run.
+        settings: Of a run, nested.
         key: Dotted.
     """
+    value: Any = settings
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if "${" not in str(value):
+        return value
     try:
-        value = OmegaConf.select(config, key)
-        if OmegaConf.is_config(value):
-            return OmegaConf.to_container(value, resolve=True, enum_to_str=True)
-    except OmegaConfBaseException:
-        value = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _resolved(config: DictConfig, key: str, value: Any) -> Any:
-    return value_at(config, key) if "${" in str(value) else value
+        found = OmegaConf.select(OmegaConf.create(dict(settings)), key)
+        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+    except (OmegaConfBaseException, ValueError):
+        return value
 
 
 def read_config(folder: Path) -> DictConfig | None:
@@ -132,8 +127,23 @@ def read_config(folder: Path) -> DictConfig | None:
     Args:
         folder: Of the run.
     """
-    config = read_yaml(folder / ".hydra" / "config.yaml")
-    return config if isinstance(config, DictConfig) else None
+    settings = read_saved(folder, "config")
+    try:
+        return OmegaConf.create(dict(settings)) if settings else None
+    except OmegaConfBaseException as error:
+        _tell(folder / ".hydra" / "config.yaml", error)
+        return None
+
+
+def read_saved(folder: Path, name: str) -> Mapping[Any, Any]:
+    """One of the configurations that Hydra has saved for a run; empty where there is none.
+
+    Args:
+        folder: Of the run.
+        name: "config" or "hydra".
+    """
+    found = read_yaml(folder / ".hydra" / f"{name}.yaml")
+    return found if isinstance(found, Mapping) else {}
 
 
 def read_yaml(path: Path) -> Any:
@@ -143,12 +153,20 @@ def read_yaml(path: Path) -> Any:
         path: Of the file.
     """
     try:
-        return OmegaConf.load(path)
+        # A configuration made of it would take five times as long, and a study has thousands.
+        with path.open(encoding="utf-8") as file:
+            return yaml.load(file, Loader=_loader())  # noqa: S506 - a safe one
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         _tell(path, error)
         return None
+
+
+@cache
+def _loader() -> Any:
+    """OmegaConf's own: 1e-3 is a number."""
+    return get_yaml_loader()
 
 
 def _tell(path: Path, error: Exception) -> None:

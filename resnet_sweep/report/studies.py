@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
 from resnet_sweep.report.columns import Keys, Row
 from resnet_sweep.report.runs import (
     facts_of,
@@ -268,7 +266,7 @@ def _facts_told(attrs: Mapping[str, Any], kinds: Mapping[str, type | None]) -> d
 def _published_in(folder: Path) -> list[Mapping[str, Any]]:
     """``hydra.sweeper.published`` of the sweep."""
     config = read_yaml(StudyFolder(folder).multirun_yaml)
-    if not isinstance(config, DictConfig):
+    if not isinstance(config, Mapping):
         return []
     # The sweep has refused all other forms.
     return value_at(config, "hydra.sweeper.published") or []

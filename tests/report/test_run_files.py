@@ -47,11 +47,25 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, caplog):
     ]
 
 
-@pytest.mark.parametrize("content", ["a: [1", "\x00", "a: ${", "- 1"])
+@pytest.mark.parametrize("content", ["a: [1", "\x00", "- 1", ""])
 def test_a_configuration_that_is_torn_is_none(tmp_path: Path, content):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text(content)
     assert read_settings(tmp_path, None) == {}
+    assert read_config(tmp_path) is None
+
+
+def test_what_cannot_be_resolved_stays_as_it_was_written(tmp_path: Path):
+    (tmp_path / ".hydra").mkdir()
+    text = "a: 1e-3\nb: ${a}\nc: [1, '${a}']\nd: ${nothing:}\ne: {}\nf: ${oc.env:NOT_SET_X}\n"
+    (tmp_path / ".hydra" / "config.yaml").write_text(text)
+    assert read_settings(tmp_path, None) == {
+        **{"a": 1e-3, "b": 1e-3, "c": [1, 1e-3], "d": "${nothing:}", "e": {}},
+        "f": "${oc.env:NOT_SET_X}",
+    }
+    assert read_settings(tmp_path, ["c", "x"]) == {"c": [1, 1e-3]}
+    (tmp_path / ".hydra" / "config.yaml").write_text("a: ${\nb: 1")
+    assert read_settings(tmp_path, None) == {"a": "${", "b": 1}
 
 
 @pytest.mark.parametrize(
