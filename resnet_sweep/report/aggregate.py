@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from resnet_sweep.faults import ConfigError
-from resnet_sweep.report.columns import column_names, objectives_of
-from resnet_sweep.report.settings import column_or_missing, completed, keys_of, plain
+from resnet_sweep.report.columns import column_names, directions_of, objectives_of
+from resnet_sweep.report.settings import column_or_missing, completed, keys_of
 from resnet_sweep.report.shaping import unknown_columns
 from resnet_sweep.report.statistics import Floats, t_interval
 
@@ -52,9 +52,7 @@ def aggregate(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     for i, key in enumerate(keys_of(ended, by)):
         places.setdefault(key, []).append(i)
     objectives = objectives_of(table)
-    measured = _Measured(
-        ended, {name: _is_maximized(table, i) for i, name in enumerate(objectives)}
-    )
+    measured = _Measured(ended, dict(zip(objectives, directions_of(table), strict=True)))
     rows = [measured.row(where) for where in places.values()]
     first = ended.iloc[[where[0] for where in places.values()]][by].reset_index(drop=True)
     found = _joined(first, _frame(rows, objectives, table))
@@ -126,15 +124,6 @@ def _joined(by: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     """Both beside each other; a parameter that has the name of a measurement is renamed."""
     names = column_names(map(str, by), map(str, measured), "params")
     return pd.concat([by.set_axis(list(names.values()), axis=1), measured], axis=1)
-
-
-def _is_maximized(table: pd.DataFrame, place: int) -> bool:
-    """Whether more is better, of the objective at a place; where it is not known, it is."""
-    known = next(
-        (one for one in map(plain, table.get("direction", ())) if isinstance(one, str)), ""
-    )
-    names = [name.strip() for name in known.split(",")]
-    return place >= len(names) or names[place] != "minimize"
 
 
 def _best_first(table: pd.DataFrame, is_maximized: dict[str, bool]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import Enum
@@ -144,6 +145,22 @@ def objectives_of(table: Iterable[object]) -> list[str]:
         table: Of runs, as ``load_results`` gives it, or the names of its columns.
     """
     return [str(name) for name in table if _OBJECTIVE.fullmatch(str(name))]
+
+
+def directions_of(table: pd.DataFrame) -> tuple[bool, ...]:
+    """For each objective whether more of it is better.
+
+    Of studies that do not agree the most frequent direction counts; where none is known, more
+    is better.
+
+    Args:
+        table: Of runs, as ``load_results`` gives it.
+    """
+    known = table["direction"].dropna() if "direction" in table else pd.Series(dtype="string")
+    # Of two that are equally frequent the first in the table.
+    usual = Counter(known.tolist()).most_common(1)
+    names = [name.strip() for name in str(usual[0][0]).split(",")] if usual else []
+    return tuple(names[i : i + 1] != ["minimize"] for i in range(len(objectives_of(table))))
 
 
 def told_of(table: pd.DataFrame) -> list[str]:

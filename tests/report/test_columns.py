@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from resnet_sweep.report.columns import (
     Row,
     column_names,
+    directions_of,
     encodable,
     fixed_column,
     frame,
@@ -106,6 +107,27 @@ def test_parts_of_a_table_are_known_by_their_places():
     assert told_of(table) == ["fact"]
     assert table.columns[-1] == "key"
     assert objectives_of(frame([])) == ["objective"]
+
+
+@pytest.mark.parametrize(
+    ("directions", "wanted"),
+    [
+        ([], (True, True)),
+        ([None], (True, True)),
+        (["minimize,maximize"], (False, True)),
+        (["maximize, minimize", None, None], (True, False)),
+        (["minimize"], (False, True)),
+        (["maximize,maximize", "minimize,minimize", "minimize,minimize"], (False, False)),
+        (["anything"], (True, True)),
+    ],
+)
+def test_more_is_better_where_nothing_else_is_said(directions, wanted):
+    facts = {"objective_0": 1.0, "objective_1": 1.0}
+    table = frame([Row({**facts, "direction": one}) for one in directions])
+    if not directions:
+        table = table.rename(columns={"objective": "objective_0"}).assign(objective_1=1.0)
+    assert directions_of(table) == wanted
+    assert directions_of(table.drop(columns="direction")) == (True, True)
 
 
 def test_texts_stay_as_they_are_where_a_file_can_hold_them():
