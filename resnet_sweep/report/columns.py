@@ -1,4 +1,4 @@
-"""The columns of a table of runs: names, order and types, in pandas and in a CSV file.
+"""The columns of a table of runs: names, order and types.
 
 Between ``state`` and the objective stand the parameters, between the objective and ``folder``
 what was measured, behind ``folder`` the settings that were asked for. The order is all that a
@@ -7,7 +7,6 @@ reader of the file needs to know which is which.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -108,8 +107,9 @@ def frame(rows: Sequence[Row], keys: Iterable[Keys] = ()) -> pd.DataFrame:
         for name in names:
             columns[name] = fixed_column(name, [row.facts.get(name) for row in rows])
 
-    def add_free(kind: str, prefix: str) -> None:
+    def add_free(kind: str, prefix: str, besides: Set[str] = frozenset()) -> None:
         found = dict.fromkeys(key for one in (*given, *rows) for key in getattr(one, kind))
+        found = {key: None for key in found if key not in besides}
         for key, name in column_names(found, used, prefix).items():
             used.append(name)
             columns[name] = free_column([getattr(row, kind).get(key, MISSING) for row in rows])
@@ -119,8 +119,15 @@ def frame(rows: Sequence[Row], keys: Iterable[Keys] = ()) -> pd.DataFrame:
     add_fixed((*in_order, *(name for name in shown if name in _MEASURED)))
     add_free("told", "attrs")
     add_fixed((*(name for name in shown if name in _CIRCUMSTANCES), "folder"))
-    add_free("settings", "config")
+    add_free("settings", "config", _told_by_parameters(rows))
     return pd.DataFrame(columns, index=pd.RangeIndex(len(rows)))
+
+
+def _told_by_parameters(rows: Sequence[Row]) -> set[str]:
+    """Settings that are parameters of all runs that have them: their columns would be the same."""
+    keys = {key for row in rows for key in row.parameters}
+    beside = {key for row in rows for key in row.settings if key not in row.parameters}
+    return {key for row in rows for key in row.settings if key in keys and key not in beside}
 
 
 def _place(name: str) -> int:
@@ -215,16 +222,12 @@ def free_column(values: Sequence[Any]) -> pd.Series[Any]:
 
     Args:
         values: Whole numbers become Int64, numbers float64, true and false boolean, texts
-            string; of any other mixture each value keeps its own type. NaN is missing. None,
-            the value null, is missing among numbers and kept among all else. What JSON does
-            not know becomes text.
+            string; of any other mixture each value keeps its own type. NaN is missing. None is
+            the value null, a choice like others. What JSON does not know becomes text.
     """
     plain = [_plain(value) for value in values]
     kinds = {type(value) for value in plain if not _is_missing(value)}
-    if type(None) in kinds and not kinds <= {type(None), int, float}:
-        return pd.Series(plain, dtype=object)
     filled = [None if _is_missing(value) else value for value in plain]
-    kinds.discard(type(None))
     if kinds == {bool}:
         return pd.Series(filled, dtype="boolean")
     if kinds == {str}:
@@ -281,89 +284,13 @@ def _fits(value: int) -> bool:
     return abs(value) < 2**1023
 
 
-def to_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as texts that ``from_cells`` reads back.
-
-    A text that would be read as a number, true, false or null stands in quotes.
+def dtype_of(name: str, names: Iterable[object]) -> str | None:
+    """What a column always holds; None if that depends on its values.
 
     Args:
-        table: Of runs, or of their epochs.
+        name: Of the column.
+        names: Of all columns of the table.
     """
-    cells = {}
-    for key in table:
-        name, column = str(key), table[key]
-        if column.dtype == "string" and _dtype_of(name, table) == "string":
-            texts = column.fillna("").tolist()
-        elif str(column.dtype).startswith("datetime"):
-            texts = [_time_cell(value) for value in column]
-        else:
-            texts = [_cell(value) for value in column.tolist()]
-        cells[name] = pd.Series(texts, dtype=object)
-    return pd.DataFrame(cells, columns=table.columns)
-
-
-def _time_cell(value: Any) -> str:
-    return "" if pd.isna(value) else pd.Timestamp(value).isoformat(sep=" ")
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "null"
-    if value is pd.NA or _is_missing(value):
-        return ""
-    if isinstance(value, str):
-        return value if _value(value) == value else json.dumps(value, ensure_ascii=False)
-    if isinstance(value, bool | list | dict):
-        return json.dumps(value, ensure_ascii=False)
-    return repr(value)
-
-
-# Python reads no whole number of more than 4300 digits.
-_INTEGER = re.compile(r"[-+]?\d{1,4000}", re.ASCII)
-_FLOAT = re.compile(
-    r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?|[-+]?inf|nan", re.IGNORECASE | re.ASCII
-)
-_WORDS = {"": MISSING, "null": None, "true": True, "false": False}
-
-
-def _value(cell: str) -> Any:
-    """What a cell holds; NaN for an empty one."""
-    if cell in _WORDS:
-        return _WORDS[cell]
-    if cell[0] in '"[{':
-        try:
-            return json.loads(cell)
-        except (ValueError, RecursionError):
-            return cell
-    if _INTEGER.fullmatch(cell):
-        return int(cell)
-    if _FLOAT.fullmatch(cell):
-        return float(cell)
-    return cell
-
-
-def from_cells(cells: pd.DataFrame) -> pd.DataFrame:
-    """A table from the texts of a CSV file.
-
-    Args:
-        cells: Strings only.
-
-    Raises:
-        ValueError: A cell does not hold what its column's name says.
-    """
-    columns: dict[str, pd.Series[Any]] = {}
-    for key in cells:
-        name = str(key)
-        dtype = _dtype_of(name, cells)
-        try:
-            columns[name] = _column(name, dtype, cells[key].tolist())
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"column {name} does not hold {dtype}: {error}") from error
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(cells)))
-
-
-def _dtype_of(name: str, names: Iterable[object]) -> str | None:
-    """What a column always holds; None if that depends on its values."""
     if is_history(names):
         # Whatever a run has measured are numbers, also under the name of another column.
         return _DTYPES[name] if name in (*OF_A_RUN, "epoch", "folder") else "float64"
@@ -379,15 +306,3 @@ def is_history(names: Iterable[object]) -> bool:
         names: Of its columns.
     """
     return [*names][: len(OF_A_RUN) + 1] == [*OF_A_RUN, "epoch"]
-
-
-def _column(name: str, dtype: str | None, texts: Sequence[str]) -> pd.Series[Any]:
-    if dtype is None:
-        return free_column([_value(text) for text in texts])
-    if dtype == "string":
-        return fixed_column(name, texts)
-    if dtype.startswith("datetime"):
-        return pd.Series(pd.to_datetime(list(texts), format="ISO8601"), dtype=dtype)
-    # A spreadsheet writes TRUE.
-    lower = [text.lower() for text in texts] if dtype == "boolean" else texts
-    return pd.Series([None if text == "" else _value(text) for text in lower], dtype=dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,16 +9,15 @@ import pandas as pd
 
 from resnet_sweep.faults import Fault, ResultsError
 from resnet_sweep.files import replacing
+from resnet_sweep.report.cells import from_cells, line_of, to_cells
 from resnet_sweep.report.columns import (
     FIXED,
     OF_A_RUN,
     Keys,
     Row,
-    from_cells,
     is_history,
     objectives_of,
     parameters_of,
-    to_cells,
     told_of,
 )
 from resnet_sweep.report.runs import read_settings
@@ -41,15 +39,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     ]
     lines = zip(*([name, *cells[name]] for name in cells), strict=True)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        # Python's writer of 3.11 leaves a lone carriage return without quotes.
-        file.writelines(",".join(map(_quoted, line)) + "\n" for line in lines)
-
-
-_SPECIAL = re.compile(r'[,"\r\n]')
-
-
-def _quoted(cell: str) -> str:
-    return '"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell
+        file.writelines(map(line_of, lines))
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -123,12 +113,21 @@ def csv_source(path: Path, settings: Sequence[str] | None = ()) -> Source:
         if folder is not None:
             row.settings = {**read_settings(Path(folder), settings), **row.settings}
     return Source(
-        name=path.stem if table.empty else str(table["study"].iloc[0]),
+        name=_name(path, table),
         rows=tuple(rows),
         keys=keys,
         origin=str(path),
         history_csv=history if history.is_file() else None,
     )
+
+
+def _name(path: Path, table: pd.DataFrame) -> str:
+    """Of its study; of several, or of none, that of the folder that they are written in."""
+    studies = table["study"].dropna().unique()
+    if len(studies) == 1:
+        return str(studies[0])
+    own = StudyFolder(path.parent).results_csv.name
+    return path.resolve().parent.name if path.name == own else path.stem
 
 
 def _rows(table: pd.DataFrame) -> tuple[list[Row], Keys]:

@@ -11,14 +11,13 @@ from typing import Any
 import pandas as pd
 
 from resnet_sweep.faults import ConfigError, one_of
-from resnet_sweep.report.columns import to_cells
-from resnet_sweep.report.settings import is_missing, plain
+from resnet_sweep.report.cells import line_of, to_cells
+from resnet_sweep.report.settings import holds_numbers, is_missing, plain
 from resnet_sweep.report.text import number, one_line
 
 # An underscore between letters is none of Markdown's marks; elsewhere it is.
 _MD_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 _MD_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-_CSV_SPECIAL = re.compile(r'[,"\r\n]')
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -69,11 +68,7 @@ def to_text(table: pd.DataFrame, format: str) -> str:
 def _to_csv(table: pd.DataFrame) -> str:
     cells = to_cells(table)
     lines = zip(*([name, *cells[name]] for name in cells), strict=True)
-    return "".join(f"{','.join(map(_quoted, line))}\n" for line in lines) or "\n"
-
-
-def _quoted(cell: str) -> str:
-    return '"' + cell.replace('"', '""') + '"' if _CSV_SPECIAL.search(cell) else cell
+    return "".join(map(line_of, lines)) or "\n"
 
 
 def _to_json(table: pd.DataFrame) -> str:
@@ -109,7 +104,7 @@ def _to_md(table: pd.DataFrame) -> str:
     ]
     if not columns:
         return "\n"
-    rules = ["---:" if _is_number(table[name]) else "---" for name in table]
+    rules = ["---:" if holds_numbers(table[name]) else "---" for name in table]
     rows = [[head for head, _ in columns], rules]
     rows += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -126,7 +121,7 @@ def _to_latex(table: pd.DataFrame) -> str:
     ]
     if not columns:
         return "\n"
-    layout = "".join("r" if _is_number(table[name]) else "l" for name in table)
+    layout = "".join("r" if holds_numbers(table[name]) else "l" for name in table)
     rows = zip(*(cells for _, cells in columns), strict=True)
     lines = [
         f"\\begin{{tabular}}{{{layout}}}",
@@ -142,11 +137,6 @@ def _to_latex(table: pd.DataFrame) -> str:
 
 def _latex(text: str) -> str:
     return _LIGATURE.sub("{}", text.translate(_LATEX_TABLE))
-
-
-def _is_number(column: pd.Series[Any]) -> bool:
-    is_bool = pd.api.types.is_bool_dtype(column.dtype)
-    return pd.api.types.is_numeric_dtype(column.dtype) and not is_bool
 
 
 def readable(column: pd.Series[Any], name: str) -> list[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from resnet_sweep.report.columns import objectives_of, parameters_of, told_of
 from resnet_sweep.report.grid import Column, fitted, lines_of
+from resnet_sweep.report.settings import holds_numbers
 from resnet_sweep.report.text import beginning, number, one_line
 
 # Given up in this order when the terminal is narrow; then what tasks have told, then the rest.
@@ -88,7 +89,7 @@ def render_summary(summary: pd.DataFrame, width: int | None = None) -> str:
             cells = [_value(value) for value in column.tolist()]
         cells = _with_ends(cells, summary, _stem(name))
         least = _ERROR_CELLS if name in _WORDS else None
-        columns[name] = Column(one_line(name), cells, _is_number(column), least)
+        columns[name] = Column(one_line(name), cells, holds_numbers(column), least)
     if summary.empty:
         return "nothing to show"
     same = [name for name, column in columns.items() if len(set(column.cells)) == 1]
@@ -132,7 +133,8 @@ def _without_unbegun(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, l
     is_to_begin = table["number"].isna() & (table["state"] == "WAITING")
     is_undrawn = is_to_begin.copy()
     for name in parameters_of(table):
-        is_undrawn &= table[name].isna()
+        # Null is a value that was drawn.
+        is_undrawn &= table[name].isna() & table[name].map(lambda value: value is not None)
     num_undrawn = int(is_undrawn.sum())
     num_planned = int(is_to_begin.sum()) - num_undrawn
     notes = []
@@ -226,7 +228,7 @@ def _column(table: pd.DataFrame, name: str) -> Column:
         return _value_column(one_line(name), column)
     pattern = number if name.startswith("objective") else _FORMATS.get(name)
     cells = [_text(value, pattern) for value in column.tolist()]
-    return Column(one_line(name), _with_ends(cells, table, name), _is_number(column))
+    return Column(one_line(name), _with_ends(cells, table, name), holds_numbers(column))
 
 
 _LEARNED_COLUMN = {"learned": "learned", "published": "published_learned"}
@@ -239,11 +241,7 @@ def _published(value: float, learned: Any) -> list[str]:
 
 
 def _value_column(header: str, column: pd.Series[Any]) -> Column:
-    return Column(header, [_value(value) for value in column.tolist()], _is_number(column))
-
-
-def _is_number(column: pd.Series[Any]) -> bool:
-    return pd.api.types.is_numeric_dtype(column.dtype) and column.dtype != "boolean"
+    return Column(header, [_value(value) for value in column.tolist()], holds_numbers(column))
 
 
 def _value(value: Any) -> str:

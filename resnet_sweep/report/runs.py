@@ -174,21 +174,12 @@ def _tell(path: Path, error: Exception) -> None:
     log.warning("%s cannot be read: %s", path, reason)
 
 
-def measured_facts(folder: Path) -> dict[str, Any]:
+def facts_of(result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """What a run's files tell, by the names of a table's fixed columns.
 
     Args:
+        result: What its result.json holds.
         folder: Of a run that has ended, that is running, or that was killed.
-    """
-    return facts_of(read_result(folder), folder)
-
-
-def facts_of(result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """As ``measured_facts``, for a result.json that has been read.
-
-    Args:
-        result: What it holds.
-        folder: Of the run.
     """
     facts: dict[str, Any] = {}
     for key, kind in _SAME.items():

@@ -163,6 +163,22 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
+def holds_numbers(column: pd.Series[Any]) -> bool:
+    """Whether a column holds numbers and, at most, null beside them.
+
+    Args:
+        column: Of any table.
+    """
+    if pd.api.types.is_bool_dtype(column.dtype):
+        return False
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return True
+    if column.dtype != object:
+        return False
+    present = [value for value in map(plain, column) if value is not None and not is_missing(value)]
+    return bool(present) and all(type(one) in (int, float) for one in present)
+
+
 def as_number(value: Any) -> float:
     """A cell as a float; NaN for what is missing or no number.
 

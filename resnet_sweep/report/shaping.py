@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from resnet_sweep.faults import ConfigError, Fault
-from resnet_sweep.report.settings import as_number, is_missing, number_in, plain
+from resnet_sweep.report.settings import as_number, holds_numbers, is_missing, number_in, plain
 from resnet_sweep.study.canonical import same
 from resnet_sweep.study.standing import STATES
 
@@ -206,7 +206,7 @@ def _not_a_number(value: Any) -> bool:
 def _kind(column: pd.Series[Any]) -> str:
     if pd.api.types.is_bool_dtype(column.dtype):
         return "truth"
-    if pd.api.types.is_numeric_dtype(column.dtype):
+    if holds_numbers(column):
         return "number"
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         return "time"

@@ -30,13 +30,14 @@ Colour = enum.Enum("Colour", "RED")
     ("values", "dtype", "held"),
     [
         ([1, 2, NAN], "Int64", [1, 2, pd.NA]),
-        ([1, None], "Int64", [1, pd.NA]),
-        ([1, 0.5, None], "float64", [1.0, 0.5, NAN]),
+        ([1, None], "object", [1, None]),
+        ([1, 0.5, None, NAN], "object", [1, 0.5, None, NAN]),
+        ([1, 0.5, NAN], "float64", [1.0, 0.5, NAN]),
         ([math.inf, 1], "float64", [math.inf, 1.0]),
         ([True, False, NAN], "boolean", [True, False, pd.NA]),
         (["a", NAN, ""], "string", ["a", pd.NA, ""]),
         ([NAN, NAN], "float64", [NAN, NAN]),
-        ([None, NAN], "float64", [NAN, NAN]),
+        ([None, NAN], "object", [None, NAN]),
         ([], "float64", []),
         (["a", None, NAN], "object", ["a", None, NAN]),
         ([True, None], "object", [True, None]),
@@ -107,6 +108,15 @@ def test_parts_of_a_table_are_known_by_their_places():
     assert told_of(table) == ["fact"]
     assert table.columns[-1] == "key"
     assert objectives_of(frame([])) == ["objective"]
+
+
+def test_a_setting_that_is_a_parameter_has_one_column():
+    rows = [Row({}, {"lr": 1}, settings={"lr": 1, "batch": 5}), Row({}, {"lr": 2})]
+    assert parameters_of(frame(rows)) == ["lr"]
+    assert frame(rows).columns.tolist()[-2:] == ["folder", "batch"]
+    # Where the parameter has no part the setting says what was used instead.
+    beside = frame([*rows, Row({}, {}, settings={"lr": 3})])
+    assert beside["config_lr"].tolist()[0::2] == [1, 3]
 
 
 @pytest.mark.parametrize(

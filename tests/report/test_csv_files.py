@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from resnet_sweep.faults import ResultsError
 from resnet_sweep.report.columns import Row, frame
-from resnet_sweep.report.files import read_csv, write_csv
+from resnet_sweep.report.files import csv_source, read_csv, write_csv
 from resnet_sweep.report.results import load_history, load_results, table_of
 from resnet_sweep.report.source import Source
 
@@ -123,6 +123,15 @@ def test_earlier_attempts_are_known_as_such(tmp_path):
     write(tmp_path / "results.csv", found)
     assert load_results(tmp_path / "results.csv")["number"].tolist() == [0, 2]
     assert len(load_results(tmp_path / "results.csv", attempts="all")) == 3
+
+
+def test_a_file_of_several_studies_is_called_by_its_own_name(tmp_path):
+    (tmp_path / "all").mkdir()
+    for name in ("results.csv", "both.csv"):
+        write(tmp_path / "all" / name, [run(0), run(0, study="t")])
+    write(tmp_path / "one.csv", [run(0)])
+    paths = [tmp_path / "all" / "results.csv", tmp_path / "all" / "both.csv", tmp_path / "one.csv"]
+    assert [csv_source(path).name for path in paths] == ["all", "both", "s"]
 
 
 def test_a_spreadsheet_may_have_saved_it(tmp_path):

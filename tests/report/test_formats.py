@@ -12,6 +12,8 @@ from markdown_it import MarkdownIt
 from studies import HOSTILE, study_of_every_kind
 
 from resnet_sweep.faults import ConfigError
+from resnet_sweep.report.cells import from_cells
+from resnet_sweep.report.columns import Row, frame
 from resnet_sweep.report.formats import to_text
 from resnet_sweep.report.results import load_results
 from resnet_sweep.report.text import one_line
@@ -216,3 +218,13 @@ def test_numbers_of_a_column_are_rounded_alike():
         "| 0.0001235 | 1e-05 |",
         "| 0.1000 | 10 |",
     ]
+
+
+def test_numbers_with_null_among_them_stand_at_the_right_and_come_back():
+    rows = [Row({"study": "s"}, {"grad_clip": clip}) for clip in (None, 1.0, 0.25)]
+    table = frame([*rows, Row({"study": "s"})])
+    lines = to_text(table[["grad_clip"]], "md").splitlines()
+    assert lines == ["| grad_clip |", "| ---: |", "| null |", "| 1 |", "| 0.25 |", "|  |"]
+    text = to_text(table, "csv")
+    found = from_cells(pd.read_csv(io.StringIO(text), dtype=object, keep_default_na=False))
+    assert list(map(repr, found["grad_clip"])) == ["None", "1.0", "0.25", "nan"]

@@ -122,6 +122,10 @@ def test_null_is_a_choice_and_missing_is_blank():
     lines = grid(render(frame(rows)))
     start = lines[0].index("  a  ") + 2
     assert [line[start : start + 4].rstrip() for line in lines] == ["a", "null", "x", ""]
+    rows = [run(i, {"grad_clip": clip}) for i, clip in enumerate([None, 1.0, 0.25])]
+    lines = grid(render(frame([*rows, run(3, {})])))
+    end = lines[0].index("grad_clip") + len("grad_clip")
+    assert [line[end - 4 : end].lstrip() for line in lines[1:]] == ["null", "1", "0.25", ""]
 
 
 def test_what_a_person_needs(every_kind):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resnet_sweep.report.runs import (
-    measured_facts,
+    facts_of,
     of_kind,
     read_config,
     read_metrics,
@@ -23,7 +23,7 @@ def test_a_folder_that_is_gone_tells_nothing(tmp_path: Path):
     assert read_metrics(gone) == []
     assert read_config(gone) is None
     assert read_settings(gone, None) == {}
-    assert measured_facts(gone) == {}
+    assert facts_of(read_result(gone), gone) == {}
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_a_folder_that_is_gone_tells_nothing(tmp_path: Path):
 )
 def test_a_result_that_is_torn_or_not_ours_tells_nothing(tmp_path: Path, content):
     (tmp_path / "result.json").write_bytes(content)
-    assert measured_facts(tmp_path) == {}
+    assert facts_of(read_result(tmp_path), tmp_path) == {}
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path, caplog):
@@ -88,7 +88,7 @@ def test_whole_lines_of_metrics_count(tmp_path: Path, content, epochs):
 
 def test_numbers_of_a_run_that_goes_on_are_those_of_its_last_epoch(tmp_path: Path):
     (tmp_path / "metrics.csv").write_text("epoch,val_loss,val_accuracy\n1,0.5,0.25\n2,nan,0.75\n")
-    facts = measured_facts(tmp_path)
+    facts = facts_of(read_result(tmp_path), tmp_path)
     assert (facts["epochs"], facts["last_val_accuracy"]) == (2, 0.75)
     assert math.isnan(facts["last_val_loss"])
     assert "last_train_loss" not in facts
@@ -103,7 +103,7 @@ def test_facts_of_wrong_types_are_left_out(tmp_path: Path):
         "error": {"message": "a\nb", "type": "E"},
     }
     (tmp_path / "result.json").write_text(json.dumps(result))
-    assert measured_facts(tmp_path) == {
+    assert facts_of(read_result(tmp_path), tmp_path) == {
         **{"chance_accuracy": 1.0, "best_val_loss": math.inf, "epochs": 3},
         **{"error_kind": "", "error": "E: a b"},
     }

@@ -164,3 +164,13 @@ def test_a_number_is_compared_as_pandas_does(value, sign):
 def test_any_text_can_be_asked_for_in_quotes(text):
     table = pd.DataFrame({"a": pd.array([text, f"{text}x"], dtype="string")})
     assert len(shape(table, filter=f'a="{text}"')) == 1
+
+
+def test_numbers_with_null_among_them_are_numbers():
+    clips = pd.Series([None, 1.0, 0.25, math.nan], dtype=object)
+    table = pd.DataFrame({"number": range(4), "grad_clip": clips})
+    assert shape(table, filter="grad_clip<0.5")["number"].tolist() == [2]
+    assert shape(table, filter="grad_clip=1")["number"].tolist() == [1]
+    assert shape(table, "grad_clip")["number"].tolist() == [2, 1, 0, 3]
+    with pytest.raises(ConfigError, match="grad_clip holds numbers"):
+        shape(table, filter="grad_clip=much")
