@@ -86,18 +86,14 @@ class TableLast(Callback):
         # pandas takes a moment to load, and a refusal needs none of it.
         from resnet_sweep.report.folders import multirun_source
         from resnet_sweep.report.report import Report
-        from resnet_sweep.report.terminal import tell_results, written_lines
+        from resnet_sweep.report.terminal import tell_and_write
         from resnet_sweep.study.folder import StudyFolder
 
         try:
-            report, files = Report([multirun_source(folder, is_over=True)]), StudyFolder(folder)
-            report.write_tables(files)
-            print(f"\n{tell_results(report, width=None)}")
-            best = report.write_best(files)
-            report.write_page(files, best)
-            print("\n".join(written_lines(files, best)))
+            report = Report([multirun_source(folder, is_over=True)])
+            tell_and_write(report, StudyFolder(folder), width=None, base=Path.cwd())
         except Exception:
-            log.exception("the report of %s could not be made", folder)
+            log.exception("the table of %s could not be made", folder)
             raise SystemExit(1) from None
         table = report.runs
         if table.empty:

@@ -14,11 +14,11 @@ from resnet_sweep.faults import ConfigError, Fault, UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from resnet_sweep.report.best import Best
     from resnet_sweep.report.report import Report
     from resnet_sweep.study.folder import StudyFolder
 
 _BAD_CONFIG = 2
+_DEFAULTS = {"top": 1, "attempts": "last", "png": False}
 FORMATS = ("text", "md", "csv", "latex", "json")
 _EPILOG = """\
 Without --output the files go into the folder of the sweep, or into report/ for several.
@@ -68,11 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--filter", action="append", default=[], metavar="CONDITION", help="rows to show")
     add("--columns", metavar="COLUMNS", help="columns to show")
     add("--config", metavar="KEYS", help="settings that get columns as well; all for every one")
-    add("--attempts", choices=("last", "all"), default="last", help="of trials taken up again")
+    add("--attempts", choices=("last", "all"), help="of trials taken up again")
     add("--format", choices=FORMATS, default="text", help="of what is printed")
     add("--output", type=Path, metavar="FOLDER", help="where the files go")
-    add("--top", type=int, default=1, metavar="K", help="write best.yaml to best-K.yaml")
+    add("--top", type=int, metavar="K", help="write best.yaml to best-K.yaml")
     add("--png", action="store_true", help="write the plots as PNG files as well, into plots/")
+    parser.set_defaults(**_DEFAULTS)
     return parser
 
 
@@ -81,10 +82,11 @@ def _refuse_unfit(arguments: argparse.Namespace) -> None:
     if not arguments.paths and not arguments.compare:
         faults.append(Fault("PATH", "", "must be given", fix="type outputs/<study>"))
     if arguments.compare:
-        for name in ("paths", "by", "config", "png", "output"):
-            value = getattr(arguments, name)
-            if value:
-                faults.append(Fault(f"--{name}", value, "has no meaning with --compare"))
+        rule = "has no meaning with --compare"
+        faults += [Fault("PATH", path, rule) for path in arguments.paths]
+        for name in ("by", "config", "png", "output", "top", "attempts"):
+            if getattr(arguments, name) != _DEFAULTS.get(name):
+                faults.append(Fault(f"--{name}", getattr(arguments, name), rule))
     if arguments.top < 1:
         faults.append(Fault("--top", arguments.top, "must be at least 1"))
     if faults:
@@ -97,14 +99,13 @@ def _compared(arguments: argparse.Namespace) -> str:
 
     first, second = arguments.compare
     table = compare(load_results(first), load_results(second), (first, second))
-    text = _shown(table, arguments)
-    if arguments.format != "text":
-        return text
-    return "\n".join([text, "", *_compare_notes(table, first, second)])
+    return _with_lines(
+        _shown(table, arguments, arguments.filter), _compare_notes(table, first, second), arguments
+    )
 
 
 def _compare_notes(table: pd.DataFrame, first: str, second: str) -> list[str]:
-    lines = [f"a: {first}", f"b: {second}", "difference: b less a, with its 95% interval"]
+    lines = [f"a: {first}", f"b: {second}", "difference: b less a, where known with a 95% interval"]
     for name in ("a", "b"):
         num = table.attrs[f"num_unmatched_{name}"]
         if num:
@@ -116,7 +117,6 @@ def _compare_notes(table: pd.DataFrame, first: str, second: str) -> list[str]:
 def _reported(arguments: argparse.Namespace) -> str:
     from resnet_sweep.report.report import Report, own_folder
     from resnet_sweep.report.sources import open_sources
-    from resnet_sweep.report.terminal import written_lines
     from resnet_sweep.study.folder import StudyFolder
 
     settings = None if arguments.config == "all" else _split(arguments.config)
@@ -125,58 +125,73 @@ def _reported(arguments: argparse.Namespace) -> str:
     text = _text(report, arguments)
     folder = StudyFolder(arguments.output or own_folder(report.sources) or Path("report"))
     try:
-        best = _write(report, folder, arguments)
+        lines = _write(report, folder, arguments)
     except OSError as error:
         rule, fix = f"cannot be written: {error.strerror}", "type --output FOLDER"
         raise ConfigError([Fault("--output", folder.path, rule, fix=fix)]) from error
-    lines = "\n".join(written_lines(folder, best))
-    if arguments.format != "text":
-        # What is printed is for another program.
-        print(lines, file=sys.stderr)
-        return text
-    return f"{text}\n\n{lines}"
+    return _with_lines(text, lines, arguments)
+
+
+def _with_lines(text: str, lines: Sequence[str], arguments: argparse.Namespace) -> str:
+    """What is printed for a person; what another program reads stays without the lines."""
+    if arguments.format == "text":
+        return "\n".join([text, "", *lines])
+    print("\n".join(lines), file=sys.stderr)
+    return text
 
 
 def _text(report: Report, arguments: argparse.Namespace) -> str:
+    from resnet_sweep.report.terminal import summary_lines, tell_results
+
+    chosen = (arguments.by, arguments.columns, arguments.sort, *arguments.filter)
+    is_text = arguments.format == "text"
+    if is_text and not any(chosen) and arguments.attempts == "last":
+        return tell_results(report, _width())
+    text = _chosen(report, arguments)
+    return f"{text}\n\n{summary_lines(report)}" if is_text else text
+
+
+def _chosen(report: Report, arguments: argparse.Namespace) -> str:
+    """The rows and columns that were asked for, or means over them."""
     from resnet_sweep.report.aggregate import aggregate
+    from resnet_sweep.report.render import render
     from resnet_sweep.report.shaping import shape
-    from resnet_sweep.report.terminal import tell_results
 
     table = report.attempts if arguments.attempts == "all" else report.runs
-    is_plain = not (arguments.by or arguments.columns or arguments.sort or arguments.filter)
-    if is_plain and arguments.format == "text" and arguments.attempts == "last":
-        return tell_results(report, _width())
     if arguments.by is not None:
+        # What is kept are runs; what is sorted and shown are means.
         means = aggregate(shape(table, filter=arguments.filter), _split(arguments.by))
-        arguments.filter = []
-        return _shown(means, arguments)
+        return _shown(means, arguments, conditions=())
     if arguments.format == "text" and arguments.columns is None:
-        from resnet_sweep.report.render import render
+        shaped = shape(table, arguments.sort, arguments.filter)
+        return render(shaped, _width(), notes=report.notes)
+    return _shown(table, arguments, arguments.filter)
 
-        return render(shape(table, arguments.sort, arguments.filter), _width(), None, report.notes)
-    return _shown(table, arguments)
 
-
-def _shown(table: pd.DataFrame, arguments: argparse.Namespace) -> str:
+def _shown(table: pd.DataFrame, arguments: argparse.Namespace, conditions: Sequence[str]) -> str:
     """Any table, in the format that was asked for."""
     from resnet_sweep.report.formats import to_text
     from resnet_sweep.report.render import render_summary
     from resnet_sweep.report.shaping import shape
 
-    shaped = shape(table, arguments.sort, arguments.filter, arguments.columns)
+    shaped = shape(table, arguments.sort, conditions, arguments.columns)
     if arguments.format == "text":
         return render_summary(shaped, _width())
     return to_text(shaped, arguments.format)
 
 
-def _write(report: Report, folder: StudyFolder, arguments: argparse.Namespace) -> list[Best]:
+def _write(report: Report, folder: StudyFolder, arguments: argparse.Namespace) -> list[str]:
+    """Writes all files; returns the lines that tell which."""
+    from resnet_sweep.report.terminal import written_lines
+
     folder.path.mkdir(parents=True, exist_ok=True)
-    report.write_tables(folder)
-    best = report.write_best(folder, arguments.top)
-    report.write_page(folder, best)
+    base = Path.cwd()
+    written = report.write_tables(folder)
+    best = report.write_best(folder, arguments.top, base=base)
+    written.append(report.write_page(folder, best))
     if arguments.png:
-        report.write_pngs(folder)
-    return best
+        written += report.write_pngs(folder)
+    return written_lines(written, best, base)
 
 
 def _split(text: str | None) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from resnet_sweep.report.runs import read_config
 from resnet_sweep.report.source import Source
 from resnet_sweep.report.text import number, one_line, values_text
 from resnet_sweep.study.folder import StudyFolder
+
+log = logging.getLogger(__name__)
 
 _OURS = ("python", "-m", "resnet_sweep")
 _RERUN_COMMAND, _RERUN_NAME = "#   python -m resnet_sweep", "--config-name rerun"
@@ -52,94 +56,118 @@ def write_best(
     Returns:
         What was written; nothing of runs whose folders are elsewhere.
     """
-    written = []
-    for place, (source, row) in enumerate(_best_runs(sources)[:num], start=1):
-        path, run = StudyFolder(folder).best_yaml(place), Path(row.facts["folder"])
-        program = _program(source, run)
-        words = _config_words(path, run, base or Path.cwd())
-        command = shlex.join([*program, *words]) if program else None
-        title = f"{_ordinal(place)} of {source.name}: {_title(row)}"
-        header = f"# {one_line(title)}\n"
-        if command is not None:
-            header += f"# The same again: {_comment(command)}\n"
-        with replacing(path) as temporary:
-            temporary.write_text(header + (_rerun_body(run) or _plain_body(run)), encoding="utf-8")
-        written.append(Best(path, command, title))
+    written: list[Best] = []
+    for source, row in _best_runs(sources):
+        if len(written) == num:
+            break
+        best = _write(source, row, StudyFolder(folder).best_yaml(len(written) + 1), base)
+        written += [] if best is None else [best]
+    for path in (*folder.glob("best.yaml"), *folder.glob("best-[0-9]*.yaml")):
+        # Of an earlier report.
+        if path not in [one.path for one in written]:
+            path.unlink()
     return written
 
 
+def _write(source: Source, row: Row, path: Path, base: Path | None) -> Best | None:
+    """Writes one file; None where the run's configuration cannot be read."""
+    run = Path(row.facts["folder"])
+    rerun = _rerun_lines(run)
+    body = "".join(line for line in rerun if not line.startswith("#")) or _plain_body(run)
+    if body is None:
+        return None
+    words = _command(source, path, rerun, base or Path.cwd())
+    place = "Best" if path.stem == "best" else f"Number {path.stem.partition('-')[2]}"
+    best = Best(
+        path, shlex.join(words) if words else None, f"{place} of {source.name}: {_title(row)}"
+    )
+    header = f"# {one_line(best.title)}\n"
+    if best.command is not None:
+        header += f"# The same again: {_comment(best.command)}\n"
+    with replacing(path) as temporary:
+        temporary.write_text(header + body, encoding="utf-8")
+    return best
+
+
 def _best_runs(sources: Sequence[Source]) -> list[tuple[Source, Row]]:
-    """Completed trials whose configuration is there, best first, the first run of each."""
+    """Completed trials, best first, the first run of each; of several runs the mean counts."""
     found = [(source, row) for source in sources for row in source.rows if _is_candidate(row)]
     if len(sources) < 2:
         return found
     kinds = {(row.facts.get("metric"), row.facts.get("direction")) for _, row in found}
     if len(kinds) != 1 or any("objective" not in row.facts for _, row in found):
         return []
-    sign = -1.0 if found[0][1].facts.get("direction") == "maximize" else 1.0
-    return sorted(found, key=lambda pair: sign * pair[1].facts["objective"])
+    sign = 1.0 if found[0][1].facts.get("direction") == "minimize" else -1.0
+    return sorted(found, key=lambda pair: sign * _mean(*pair))
+
+
+def _mean(source: Source, row: Row) -> float:
+    """The objective of a run's trial."""
+    facts = row.facts
+    if facts.get("repeat") is None:
+        return float(facts["objective"])
+    runs = (one.facts for one in source.rows if one.is_last)
+    return statistics.fmean(
+        one["objective"]
+        for one in runs
+        if one.get("number") == facts["number"] and one.get("objective") is not None
+    )
 
 
 def _is_candidate(row: Row) -> bool:
     facts = row.facts
-    if facts["state"] != "COMPLETE" or facts.get("repeat") or not row.is_last:
+    is_known = any(key.startswith("objective") and facts[key] is not None for key in facts)
+    if facts["state"] != "COMPLETE" or facts.get("repeat") or not row.is_last or not is_known:
         return False
     folder = facts.get("folder") if facts.get("duplicate_of") is None else None
     return folder is not None and (Path(folder) / ".hydra" / "config.yaml").is_file()
-
-
-def _ordinal(place: int) -> str:
-    return "Best" if place == 1 else f"Number {place}"
 
 
 def _title(row: Row) -> str:
     facts = row.facts
     name = Path(facts["folder"]).name if facts.get("number") is None else f"{facts['number']}"
     title = f"{'run' if facts.get('number') is None else 'trial'} {name}"
-    values = [value for key, value in facts.items() if key.startswith("objective")]
+    values = [facts[key] for key in facts if key.startswith("objective")]
+    values = [value for value in values if value is not None]
     title += f", {facts.get('metric') or 'objective'} {', '.join(map(number, values))}"
     if facts.get("repeat") is not None:
         title += f" with seed {facts.get('seed')}, the first of its runs"
     return f"{title}; {values_text(row.parameters)}" if row.parameters else title
 
 
-def _program(source: Source, run: Path) -> Sequence[str]:
-    if (run / "rerun.yaml").is_file():
-        return _OURS
-    return source.snapshot.program if source.snapshot is not None else ()
-
-
-def _config_words(path: Path, run: Path, base: Path) -> list[str]:
+def _command(source: Source, path: Path, rerun: Sequence[str], base: Path) -> list[str]:
+    """What runs a file, as words; none for an application nobody knows how to start."""
     folder = path.parent.absolute()
+    if not rerun:
+        program = source.snapshot.program if source.snapshot is not None else ()
+        # Relative paths would be those of the application's file, which may be anywhere.
+        words = [*program, "--config-path", str(folder), "--config-name", path.stem]
+        return words if program else []
     shown = str(folder.relative_to(base)) if folder.is_relative_to(base) else str(folder)
-    if (run / "rerun.yaml").is_file():
-        return ["--config-dir", shown, "--config-name", path.stem, *_allowed(run)]
-    # Relative to the application's file, which may be anywhere.
-    return ["--config-path", str(folder), "--config-name", path.stem]
+    typed = next((line for line in rerun if line.startswith(_RERUN_COMMAND)), "")
+    # Behind it are the modules that the user's own network comes from.
+    allowed = shlex.split(typed.partition(_RERUN_NAME)[2])
+    return [*_OURS, "--config-dir", shown, "--config-name", path.stem, *allowed]
 
 
-def _allowed(run: Path) -> list[str]:
-    """Modules that the user's own network comes from."""
-    for line in (run / "rerun.yaml").read_text(encoding="utf-8").splitlines():
-        if line.startswith(_RERUN_COMMAND):
-            return shlex.split(line.partition(_RERUN_NAME)[2])
-    return []
-
-
-def _rerun_body(run: Path) -> str:
+def _rerun_lines(run: Path) -> list[str]:
     """What the run itself has pinned; nothing of a task that is not ours."""
     path = run / "rerun.yaml"
-    if not path.is_file():
-        return ""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    first = next(i for i, line in enumerate(lines) if not line.startswith("#"))
-    return "".join(lines[first:])
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        log.warning("%s cannot be read: %s", path, error)
+        return []
+    return lines if any(not line.startswith("#") for line in lines) else []
 
 
-def _plain_body(run: Path) -> str:
+def _plain_body(run: Path) -> str | None:
     """The composed configuration, with interpolations resolved where that can be done here."""
     config = read_config(run)
-    assert config is not None
+    if config is None:
+        return None
     resolved: Any = config
     try:
         resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))

@@ -64,26 +64,28 @@ class Report:
         """What a reader of the table should know."""
         return tuple(dict.fromkeys(note for source in self.sources for note in source.notes))
 
-    def write_tables(self, folder: StudyFolder) -> None:
-        """Writes results.csv and history.csv, each whole or not at all.
+    def write_tables(self, folder: StudyFolder) -> list[Path]:
+        """Writes results.csv and history.csv, each whole or not at all; returns their paths.
 
         Args:
             folder: Where they go.
         """
         write_csv(self.runs, folder.results_csv)
         write_csv(self.history, folder.history_csv)
+        return [folder.results_csv, folder.history_csv]
 
-    def write_best(self, folder: StudyFolder, num: int = 1) -> list[Best]:
+    def write_best(self, folder: StudyFolder, num: int = 1, *, base: Path) -> list[Best]:
         """Writes best.yaml, and best-2.yaml and so on for more than one.
 
         Args:
             folder: Where they go.
             num: How many.
+            base: Where their commands will be typed.
         """
-        return write_best(self.sources, folder.path, num)
+        return write_best(self.sources, folder.path, num, base)
 
-    def write_page(self, folder: StudyFolder, best: Sequence[Best]) -> None:
-        """Writes report.html.
+    def write_page(self, folder: StudyFolder, best: Sequence[Best]) -> Path:
+        """Writes report.html and returns its path.
 
         Args:
             folder: Where it goes.
@@ -92,16 +94,17 @@ class Report:
         from resnet_sweep.report.page.page import write_page
 
         write_page(self.content(best), folder.report_html)
+        return folder.report_html
 
-    def write_pngs(self, folder: StudyFolder) -> None:
-        """Writes the main plots as PNG files.
+    def write_pngs(self, folder: StudyFolder) -> list[Path]:
+        """Writes the main plots as PNG files and returns their paths.
 
         Args:
             folder: They go into its plots/.
         """
         from resnet_sweep.report.plots.png import write_pngs
 
-        write_pngs(self.content(), folder.plots)
+        return write_pngs(self.content(), folder.plots)
 
     def content(self, best: Sequence[Best] = ()) -> PageContent:
         """What the page and the static pictures are made of.

@@ -90,15 +90,3 @@ def objective_names(num: int) -> tuple[str, ...]:
         num: Objectives of the study.
     """
     return ("objective",) if num == 1 else tuple(f"objective_{i}" for i in range(num))
-
-
-def matches(when: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    """Whether a trial has all of these values.
-
-    Args:
-        when: Values by key.
-        values: The trial's.
-    """
-    from resnet_sweep.study.canonical import same
-
-    return all(key in values and same(values[key], value) for key, value in when.items())

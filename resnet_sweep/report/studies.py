@@ -7,22 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_sweep.report.columns import Keys, Row
+from resnet_sweep.report.published import Published
 from resnet_sweep.report.runs import (
     facts_of,
     of_kind,
     read_result,
     read_settings,
-    read_yaml,
-    value_at,
 )
 from resnet_sweep.report.source import (
     Source,
     add_intervals,
-    matches,
     objective_facts,
     objective_names,
 )
-from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.reading import Snapshot
 from resnet_sweep.study.standing import COMPLETE, PRUNED, STATES, Ticket, reason_of, seconds_of
 
@@ -110,7 +107,7 @@ class _Reader:
         self, snapshot: Snapshot, folder: Path | None, settings: Sequence[str] | None
     ) -> None:
         self._snapshot, self._folder, self._settings = snapshot, folder, settings
-        self._published = _published_in(folder) if folder is not None else []
+        self._published = Published(folder)
         self._direction = ",".join("maximize" if more else "minimize" for more in snapshot.maximize)
 
     def rows(self, ticket: Ticket) -> Iterator[Row]:
@@ -185,7 +182,7 @@ class _Reader:
         if trial is not None:
             told = self._told(ticket, trial, facts, is_run=repeat is None)
             facts |= self._of_trial(ticket, trial, facts)
-        facts |= {"state": state} | self._published_facts(ticket.values)
+        facts |= {"state": state} | self._published.of(ticket.values)
         settings = (
             {} if path is None or self._settings == () else read_settings(path, self._settings)
         )
@@ -204,7 +201,7 @@ class _Reader:
             "started": trial.datetime_start,
             "ended": trial.datetime_complete,
             # Of one of several runs only its own file knows.
-            "seconds": _seconds(trial) if facts["repeat"] is None else facts.get("seconds"),
+            "seconds": seconds_of(trial) if facts["repeat"] is None else facts.get("seconds"),
             **objective_facts(trial.values, len(self._snapshot.maximize)),
         }
         reason = ticket.reason if trial is ticket.last else reason_of(trial)
@@ -233,15 +230,6 @@ class _Reader:
             if key not in own and (key not in _OF_THE_ENGINE or _is_strange(ticket, key, value))
         }
 
-    def _published_facts(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        for one in self._published:
-            if matches(one["when"], values):
-                return {
-                    "published": one.get("objective"),
-                    "published_learned": one.get("learned"),
-                }
-        return {}
-
 
 def _is_strange(ticket: Ticket, key: str, value: Any) -> bool:
     """Whether it is not the engine's: a trial that is no ticket of ours may use any name."""
@@ -249,24 +237,7 @@ def _is_strange(ticket: Ticket, key: str, value: Any) -> bool:
     return ticket.ticket < 0 and (kind is None or of_kind(kind, value) is None)
 
 
-def _seconds(trial: FrozenTrial) -> float | None:
-    try:
-        return seconds_of(trial)
-    except (TypeError, ValueError):
-        # Told by a task that is not ours.
-        return trial.duration.total_seconds() if trial.duration is not None else None
-
-
 def _facts_told(attrs: Mapping[str, Any], kinds: Mapping[str, type | None]) -> dict[str, Any]:
     """Of the attributes those that are facts, of the right types."""
     found = {key: of_kind(kind, attrs.get(key)) for key, kind in kinds.items() if kind is not None}
     return {key: value for key, value in found.items() if value is not None}
-
-
-def _published_in(folder: Path) -> list[Mapping[str, Any]]:
-    """``hydra.sweeper.published`` of the sweep."""
-    config = read_yaml(StudyFolder(folder).multirun_yaml)
-    if not isinstance(config, Mapping):
-        return []
-    # The sweep has refused all other forms.
-    return value_at(config, "hydra.sweeper.published") or []

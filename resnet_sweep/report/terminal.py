@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,9 +15,11 @@ from resnet_sweep.report.columns import parameters_of
 from resnet_sweep.report.render import render, render_summary
 from resnet_sweep.report.report import Report
 from resnet_sweep.report.source import Source
-from resnet_sweep.report.text import summary_text
+from resnet_sweep.report.text import one_line, summary_text
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.standing import STATES
+
+log = logging.getLogger(__name__)
 
 _NUM_GROUPS = 12
 
@@ -47,23 +50,31 @@ def tell_results(report: Report, width: int | None, num_rows: int | None = None)
         num_rows: Runs to show; None shows all.
     """
     parts = [run_table(report, width, num_rows), group_table(report.groups, width)]
-    parts.append("\n".join(map(summary_line, report.sources)))
+    parts.append(summary_lines(report))
     return "\n\n".join(part for part in parts if part)
 
 
-def summary_line(source: Source) -> str:
-    """``6 trials: 4 complete, 2 fail; best 0.9778: trial 2, optimizer.lr=0.001``.
+def summary_lines(report: Report) -> str:
+    """``lr_trials, 6 trials: 4 complete, 2 fail; best 0.9778: trial 2, lr=0.001``, for each study.
 
     Args:
-        source: That has been read.
+        report: Of whatever.
     """
+    return "\n".join(map(_summary_line, report.sources))
+
+
+def _summary_line(source: Source) -> str:
     if source.snapshot is not None:
-        return summary_text(source.snapshot)
+        return f"{one_line(source.name)}, {summary_text(source.snapshot)}"
     rows = [row for row in source.rows if row.is_last]
     states = Counter(row.facts["state"] for row in rows)
     counts = [f"{states[state]} {state.lower()}" for state in STATES if states[state]]
     runs = "1 run" if len(rows) == 1 else f"{len(rows)} runs"
-    return f"{source.name}, {runs}: {', '.join(counts)}" if rows else f"{source.name}: no run"
+    return (
+        f"{one_line(source.name)}, {runs}: {', '.join(counts)}"
+        if rows
+        else f"{source.name}: no run"
+    )
 
 
 def group_table(groups: pd.DataFrame, width: int | None) -> str:
@@ -81,25 +92,40 @@ def group_table(groups: pd.DataFrame, width: int | None) -> str:
     return f"{text}\n{num_left} more are in the page" if num_left else text
 
 
-def written_lines(folder: StudyFolder, best: Sequence[Best], base: Path | None = None) -> list[str]:
-    """The files of a report that are there, and what runs the best trial again.
+def tell_and_write(report: Report, folder: StudyFolder, width: int | None, base: Path) -> None:
+    """Ends a sweep: writes and prints its tables, then writes what is made of them.
+
+    A page that cannot be made is logged, since the results are there.
 
     Args:
-        folder: Where they are.
-        best: Configurations that were written.
-        base: What paths are shown relative to; None is the working directory.
+        report: Of the sweep.
+        folder: Its own.
+        width: Of the terminal; None shows all columns.
+        base: What paths are shown relative to, and where commands will be typed.
     """
-    files = [folder.results_csv, folder.history_csv, folder.report_html]
-    lines = [_shown(path, base or Path.cwd()) for path in _existing(files)]
-    for one in best:
-        lines.append(_shown(one.path, base or Path.cwd()))
+    written = report.write_tables(folder)
+    print(f"\n{tell_results(report, width)}\n")
+    best: Sequence[Best] = ()
+    try:
+        best = report.write_best(folder, base=base)
+        written.append(report.write_page(folder, best))
+    except Exception:
+        log.exception("the report in %s could not be made", folder.path)
+    print("\n".join(written_lines(written, best, base)))
+
+
+def written_lines(written: Iterable[Path], best: Sequence[Best], base: Path) -> list[str]:
+    """The files that were written, and what runs the best trial again.
+
+    Args:
+        written: Tables, page and plots.
+        best: Configurations.
+        base: What paths are shown relative to.
+    """
+    lines = [_shown(path, base) for path in (*written, *(one.path for one in best))]
     if best and best[0].command is not None:
         lines.append(f"the best again: {best[0].command}")
     return lines
-
-
-def _existing(files: Iterable[Path]) -> list[Path]:
-    return [path for path in files if path.is_file()]
 
 
 def _shown(path: Path, base: Path) -> str:

@@ -110,8 +110,9 @@ def read_storage(url: str) -> list[tuple[Snapshot, Path | None]]:
             for name in optuna.get_all_study_names(storage):
                 study = optuna.load_study(study_name=name, storage=storage)
                 home = study.user_attrs.get("folder")
+                home = home if isinstance(home, str) else None
                 folder = StudyFolder(Path(home or nowhere))
-                found.append((Snapshot.take(study, folder), home and folder.path))
+                found.append((Snapshot.take(study, folder), folder.path if home else None))
         finally:
             close_storage(storage)
     if not found:
@@ -219,15 +220,15 @@ class Snapshot:
             folder: Where its workers hold their locks.
         """
         trials = study.get_trials(deepcopy=False)
-        attrs = study.user_attrs
+        attrs = _Attributes(study.user_attrs)
         now = datetime.now()
-        plan = attrs.get("plan") or {}
+        plan: Mapping[str, Any] = attrs.get("plan", {})
         planned = plan.get("tickets") or []
         lives = _Lives(folder)
-        if attrs.get("used_up"):
+        if attrs.get("used_up", False):
             # The space has no configuration left for what was still to be drawn.
             plan = {**plan, "n_trials": None}
-        rule = _RetryRule(attrs.get("retry", _RETRY), frozenset(attrs.get("burnt", ())))
+        rule = _RetryRule(attrs.get("retry", _RETRY), frozenset(attrs.get("burnt", [])))
         tickets = _tickets(trials, plan, rule, lives)
         counts = Counter(dict.fromkeys(STATES, 0))
         counts.update(ticket.state for ticket in tickets)
@@ -247,9 +248,21 @@ class Snapshot:
             is_order_dependent=ran_side_by_side(tickets, len(planned)),
             taken_at=now,
             left_s=left_s(tickets, running, num_workers, now),
-            num_repeats=int((attrs.get("identity") or {}).get("repeats", 1)),
-            program=tuple(attrs.get("program", ())),
+            num_repeats=attrs.get("identity", {}).get("repeats", 1),
+            program=tuple(attrs.get("program", [])),
         )
+
+
+class _Attributes:
+    """What a study says of itself; one that is not ours may use the same names otherwise."""
+
+    def __init__(self, attrs: Mapping[str, Any]) -> None:
+        self._attrs = attrs
+
+    def get(self, name: str, default: Any) -> Any:
+        """An attribute, if it is of its default's type."""
+        value = self._attrs.get(name, default)
+        return value if isinstance(value, type(default)) else default
 
 
 @dataclass(frozen=True)
@@ -311,8 +324,8 @@ def _tickets(
     }
     strangers = []
     for trial in trials:
-        if "ticket" in trial.user_attrs:
-            attempts.setdefault(int(trial.user_attrs["ticket"]), []).append(trial)
+        if isinstance(trial.user_attrs.get("ticket"), int):
+            attempts.setdefault(trial.user_attrs["ticket"], []).append(trial)
         elif trial.state.is_finished() or not plan:
             # Somebody's own; in a study of ours one that is not finished becomes a ticket when
             # it is claimed.

@@ -61,8 +61,9 @@ class Ticket:
 
 def seconds_of(trial: FrozenTrial) -> float | None:
     """What an ended trial took: as its worker measured it, else by the study's clock."""
-    if "seconds" in trial.user_attrs:
-        return float(trial.user_attrs["seconds"])
+    measured = trial.user_attrs.get("seconds")
+    if isinstance(measured, int | float):
+        return float(measured)
     return trial.duration.total_seconds() if trial.duration is not None else None
 
 

@@ -6,6 +6,7 @@ import logging
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,11 @@ def finish(sweep: Sweep, queue: Queue, task: Task, error: BaseException | None) 
         sweep.study.set_user_attr("used_up", True)
         log.info("every configuration of the space has been tried")
     _tidy(sweep, task)
-    _write_best(sweep)
-    _report(sweep)
+    try:
+        _report(sweep)
+    finally:
+        # Last of all: it tells the same command that this sweep came to its end.
+        _write_best(sweep)
     num_left, has_failed = queue.num_open(), queue.has_failed_too_often()
     if num_left and not has_failed:
         from resnet_sweep.sweep.engine import typed_again
@@ -140,23 +144,15 @@ def _write_best(sweep: Sweep) -> None:
 
 
 def _report(sweep: Sweep) -> None:
-    """Prints the table and writes the report: tables first, the page last."""
+    """Prints the table and writes the report."""
     from resnet_sweep.report.report import Report
     from resnet_sweep.report.studies import study_source
-    from resnet_sweep.report.terminal import tell_results, written_lines
+    from resnet_sweep.report.terminal import tell_and_write
     from resnet_sweep.study.reading import Snapshot
 
-    snapshot = Snapshot.take(sweep.study, sweep.folder)
+    # It is this sweep that still holds the lock.
+    snapshot = replace(Snapshot.take(sweep.study, sweep.folder), is_active=False, left_s=None)
     report = Report([study_source(snapshot, sweep.folder.path)])
-    report.write_tables(sweep.folder)
     # A file has no width; a terminal that is too narrow gets fewer columns.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(f"\n{tell_results(report, width)}")
-    best = report.write_best(sweep.folder)
-    try:
-        report.write_page(sweep.folder, best)
-    except Exception:
-        # The results are there; only their picture is not.
-        log.exception("%s could not be made", sweep.folder.report_html)
-    base = Path(sweep.master.hydra.runtime.cwd)
-    print("\n".join(written_lines(sweep.folder, best, base)))
+    tell_and_write(report, sweep.folder, width, Path(sweep.master.hydra.runtime.cwd))

@@ -380,9 +380,10 @@ def is_unfinished(folder: StudyFolder, num_tickets: int | None) -> bool:
     wanted = attrs["plan"]["n_trials"] if num_tickets is None else num_tickets
     if ledger.num_done() < wanted and not attrs.get("used_up"):
         return True
-    # The newest sweep was killed between its last trial and its end.
+    # The newest sweep was killed before its end, when it writes this file and nobody else does.
+    ended = folder.optimization_results_yaml
     try:
-        return folder.results_csv.stat().st_mtime_ns < folder.session.stat().st_mtime_ns
+        return ended.stat().st_mtime_ns < folder.session.stat().st_mtime_ns
     except FileNotFoundError:
         return True
 

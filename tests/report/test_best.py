@@ -102,6 +102,42 @@ def test_the_best_of_several_studies_with_the_same_objective(study, tmp_path):
     assert write_best(open_sources([study.path, loss.path]), tmp_path) == []
 
 
+def test_of_several_runs_of_a_trial_the_mean_counts(tmp_path):
+    for name, values in (("steady", [0.75, 0.75]), ("lucky", [0.875, 0.125])):
+        attrs = {"identity": {"repeats": 2}}
+        made = StudyOnDisk(tmp_path / name, [{"lr": 0.1}], name=name, attrs=attrs)
+        number = made.add(0, {"lr": 0.1}, values=sum(values) / 2, repeat_values=values)
+        for repeat, value in enumerate(values):
+            hydra = made.path / "trials" / str(number) / str(repeat) / ".hydra"
+            hydra.mkdir(parents=True)
+            (hydra / "config.yaml").write_text(json.dumps({"name": name, "value": value}))
+    (best, *_) = write_best(open_sources([tmp_path / "lucky", tmp_path / "steady"]), tmp_path)
+    assert OmegaConf.load(best.path).name == "steady"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rerun.yaml", b""),
+        ("rerun.yaml", b"# only\n"),
+        ("rerun.yaml", b"\xff\xfe: 1"),
+        ("config.yaml", b"{torn"),
+    ],
+)
+def test_files_that_cannot_be_read_cost_themselves_only(study, name, content):
+    hydra = study.path / "trials" / "1" / ".hydra"
+    (hydra / name if name == "config.yaml" else hydra.parent / name).write_bytes(content)
+    (best,) = write_best(open_sources(study.path), study.path)
+    assert OmegaConf.load(best.path).lr == (0.1 if name == "config.yaml" else 0.2)
+
+
+def test_what_an_earlier_report_has_written_and_no_longer_holds_goes(study):
+    write_best(open_sources(study.path), study.path, 2)
+    assert (study.path / "best-2.yaml").exists()
+    write_best(open_sources(study.path), study.path, 1)
+    assert not (study.path / "best-2.yaml").exists()
+
+
 @pytest.mark.slow
 def test_the_printed_command_gives_the_same_metrics_bit_for_bit(command: Command, tmp_path):
     grid = ["optimizer.lr=1e-2,1e-3", "trainer=deterministic", "hydra/launcher=local"]

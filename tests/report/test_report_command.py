@@ -51,7 +51,7 @@ def test_a_sweep_that_runs_is_printed_and_written(command: Command, every_kind):
     assert done.returncode == 0, done.stderr
     table, counts, files = done.stdout.split("\n\n")[0], *done.stdout.split("\n\n")[-2:]
     assert table.splitlines()[0].split()[:3] == ["number", "state", "objective"]
-    assert counts.startswith("10 trials: 2 complete, 1 pruned, 1 fail, 1 running, 5 waiting")
+    assert counts.startswith("lr_trials, 10 trials: 2 complete, 1 pruned, 1 fail, 1 running, 5 waiting")
     names = ["results.csv", "history.csv", "report.html"]
     assert files.splitlines() == [f"outputs/mine/{name}" for name in names]
     folder = every_kind.path
@@ -153,7 +153,10 @@ def test_everything_that_is_wrong_with_the_arguments_is_told(grid, tmp_path, cap
     err = refused(capsys, grid.path, "--filter", "lrr=1", "--sort", "nothing")
     assert "lrr" in err
     assert "nothing" in err
-    assert "--png=True: has no meaning" in refused(capsys, "--compare", "a", "b", "--png")
+    err = refused(capsys, "c", "--compare", "a", "b", "--png", "--top", "3", "--attempts", "all")
+    assert [line.split(":")[0].strip() for line in err.splitlines()[1:]] == [
+        *("PATH=c", "--png=True", "--top=3", "--attempts=all")
+    ]
     # Refused before anything was written.
     assert not (grid.path / "report.html").exists()
 

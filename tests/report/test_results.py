@@ -238,6 +238,9 @@ def test_attributes_of_a_study_that_is_not_ours_may_be_anything(tmp_path):
     study = optuna.create_study(storage=url, study_name="foreign", direction="minimize")
     odd = {"worker": 5, "slot": ["a"], "attempt": "x", "duplicate_of": 2**70, "seconds": "fast"}
     odd |= {"folder": 3, "error": {"a": None}, "images_per_s": True, "peak_memory_mib": 2}
+    odd |= {"ticket": "x"}
+    for key, value in {"folder": 5, "identity": "x", "program": 7, "plan": 1}.items():
+        study.set_user_attr(key, value)
 
     def objective(trial: optuna.Trial) -> float:
         for key, value in odd.items() if trial.number == 0 else ():

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from optuna.trial import TrialState
 
 from resnet_sweep.faults import Fault
+from resnet_sweep.report.__main__ import main
 from resnet_sweep.report.results import load_results
 from resnet_sweep.sweep import current_trial
 from resnet_sweep.sweep.task import FunctionTask
@@ -386,6 +387,44 @@ def test_a_study_lies_where_the_folders_of_the_time_would(
     app.sweep(*NATIVE, f"hydra.sweep.dir={pattern}", "x=1,2")
     (found,) = (app.folder / above).glob("*-*-*_*-*-*-*")
     assert (found / "results.csv").is_file()
+
+
+def test_a_sweep_ends_in_a_report_that_says_so(
+    app: App, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(app, "x=1,2") == 0
+    names = ["results.csv", "history.csv", "report.html", "best.yaml"]
+    said = capsys.readouterr().out.splitlines()
+    assert [Path(line).name for line in said if line.startswith("out/")] == names
+    page = (app.folder / "out" / "report.html").read_text()
+    assert "2 completed" in page
+    assert "still going on" not in page
+
+
+def test_a_page_that_cannot_be_made_costs_nothing_else(
+    app: App, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Nobody can replace a folder by a file.
+    (app.folder / "out" / "report.html").mkdir(parents=True)
+    assert sweep(app, "x=1,2", "hydra.sweeper.resume=never") == 0
+    assert (app.folder / "out" / "results.csv").is_file()
+    said = capsys.readouterr().out
+    assert "out/report.html" not in said.splitlines()
+    assert "could not be made" in said
+
+
+def test_a_report_in_between_does_not_make_a_killed_sweep_a_finished_one(app: App) -> None:
+    pattern = f"hydra.sweep.dir={app.folder}/out/${{now:%Y-%m-%d_%H-%M-%S}}"
+    app.sweep(*NATIVE, pattern, "x=1,2")
+    (folder,) = (app.folder / "out").iterdir()
+    # As if it had been killed after its last trial.
+    (folder / "optimization_results.yaml").unlink()
+    load_results(folder)
+    assert main([str(folder)]) == 0
+    app.sweep(*NATIVE, pattern, "x=1,2")
+    assert app.seen == []
+    assert list((app.folder / "out").iterdir()) == [folder]
+    assert (folder / "optimization_results.yaml").is_file()
 
 
 def test_another_sweep_of_a_study_is_refused_with_all_differences(

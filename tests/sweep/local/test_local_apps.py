@@ -25,7 +25,8 @@ class Answer:
 @hydra.main(config_path="conf", config_name="config", execution_whitelist=["parts.*"])
 def main(cfg):
     part = instantiate(cfg.part, cfg.x)
-    print("RAN", part, cfg.x)
+    # At once: two workers write to the same pipe.
+    print(f"RAN {part} {cfg.x}\n", end="")
     return float(Answer(part))
 
 if __name__ == "__main__":
