@@ -11,17 +11,17 @@ import pandas as pd
 
 from resnet_sweep.faults import ConfigError
 from resnet_sweep.report.columns import column_names, directions_of, objectives_of
-from resnet_sweep.report.settings import column_or_missing, completed, keys_of
+from resnet_sweep.report.settings import column_or_missing, completed, keys_of, swept_parameters
 from resnet_sweep.report.shaping import unknown_columns
-from resnet_sweep.report.statistics import Floats, t_interval
+from resnet_sweep.report.statistics import Estimate, t_interval
 
 _ENDED = ("COMPLETE", "PRUNED", "FAIL")
 # Of one epoch, so that their means say what the setting does; where any run has them.
 _ACCURACIES = ("last_val_accuracy", "test_accuracy")
 
 
-def aggregate(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Means over all runs that agree on some columns, best first.
+def aggregate(table: pd.DataFrame, by: Sequence[str], *, is_ranked: bool = True) -> pd.DataFrame:
+    """Means over all runs that agree on some columns.
 
     Means are over completed runs, whatever else differs between them; a trial that reused the
     values of another counts once. Runs that wait or are not over are left out.
@@ -29,15 +29,19 @@ def aggregate(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Args:
         table: Of runs, as ``load_results`` gives it.
         by: Names of columns, of parameters for instance; none brings all runs together.
+        is_ranked: Best first: settings without a failed run, whose means leave nothing out, then
+            those with failed ones, then those without a mean. Else, and where the objectives
+            of the runs cannot be compared, in the order in which the table has them.
 
     Returns:
         A row a setting: the columns of ``by`` (as they are), ``num_runs`` (Int64; completed, of
         which the means are), ``num_pruned``, ``num_failed`` (Int64), ``objective_mean``,
-        ``objective_low``, ``objective_high`` (float64; the t interval of the mean, NaN for one
-        run), ``objective_best``, ``objective_worst`` (float64) (``objective_0_mean`` and so on
-        of several), ``last_val_accuracy_mean`` and ``test_accuracy_mean`` with their ``_low``
-        and ``_high`` (float64, where known of any run), ``share_learned`` (float64, of the runs
-        of which it is known) and ``seconds_mean`` (float64).
+        ``objective_low``, ``objective_high`` (float64; the t interval of the mean over seeds,
+        NaN for one run, and where the runs differ in another parameter than a seed),
+        ``objective_best``, ``objective_worst`` (float64) (``objective_0_mean`` and so on of
+        several), ``last_val_accuracy_mean`` and ``test_accuracy_mean`` with their ``_low`` and
+        ``_high`` (float64, where known of any run), ``share_learned`` (float64, of the runs of
+        which it is known) and ``seconds_mean`` (float64).
 
     Raises:
         ConfigError: ``by`` names columns that the table does not have.
@@ -51,55 +55,76 @@ def aggregate(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     places: dict[Any, list[int]] = {}
     for i, key in enumerate(keys_of(ended, by)):
         places.setdefault(key, []).append(i)
-    objectives = objectives_of(table)
-    measured = _Measured(ended, dict(zip(objectives, directions_of(table), strict=True)))
+    measured = _Measured(ended, by)
     rows = [measured.row(where) for where in places.values()]
     first = ended.iloc[[where[0] for where in places.values()]][by].reset_index(drop=True)
-    found = _joined(first, _frame(rows, objectives, table))
-    return _best_first(found, measured.is_maximized)
+    found = _joined(first, _frame(rows, measured.objectives, table))
+    is_one_kind = all(
+        ended[name].nunique() < 2 for name in ("metric", "direction") if name in ended
+    )
+    if not (is_ranked and is_one_kind):
+        return found
+    return _best_first(found, dict(zip(measured.objectives, directions_of(table), strict=True)))
 
 
 class _Measured:
     """What is known of runs that have ended."""
 
-    def __init__(self, ended: pd.DataFrame, is_maximized: dict[str, bool]) -> None:
-        self.is_maximized = is_maximized
-        names = (*is_maximized, *_ACCURACIES, "learned", "seconds")
-        self.columns = {name: column_or_missing(ended, name).to_numpy() for name in names}
+    def __init__(self, ended: pd.DataFrame, by: Sequence[str]) -> None:
+        self.objectives = objectives_of(ended)
+        self._ended = ended
+        self._is_one_direction = "direction" not in ended or ended["direction"].nunique() < 2
+        self._directions = directions_of(ended)
+        names = (*self.objectives, *_ACCURACIES, "learned", "seconds")
+        self._columns = {name: column_or_missing(ended, name).to_numpy() for name in names}
         states = ended["state"] if "state" in ended else ["COMPLETE"] * len(ended)
-        self.states = np.array([str(state) for state in states])
-        self.is_counted = ended.index.isin(completed(ended).index)
+        self._states = np.array([str(state) for state in states])
+        self._is_counted = ended.index.isin(completed(ended).index)
+        others = [name for name in swept_parameters(ended) if name not in by]
+        self._settings = keys_of(ended, others)
+        metrics = list(ended["metric"].dropna().unique()) if "metric" in ended else []
+        is_accuracy = bool(metrics) and all(str(one).endswith("accuracy") for one in metrics)
+        self._shares = (*_ACCURACIES, *(self.objectives if is_accuracy else ()))
 
     def row(self, where: Sequence[int]) -> dict[str, Any]:
         """The runs at some places brought together."""
         places = np.array(where)
-        states, counted = self.states[places], places[self.is_counted[places]]
+        states, counted = self._states[places], places[self._is_counted[places]]
         row: dict[str, Any] = {
             "num_runs": len(counted),
             "num_pruned": int((states == "PRUNED").sum()),
             "num_failed": int((states == "FAIL").sum()),
         }
-        for name, more in self.is_maximized.items():
-            values = self.columns[name][counted]
-            row |= _mean(name, values)
+        for name, more in zip(self.objectives, self._maximized(where), strict=True):
+            row |= self._mean(name, counted)
+            values = self._columns[name][counted]
             known = values[~np.isnan(values)]
             worst, best = (known.min(), known.max()) if known.size else (math.nan, math.nan)
             best, worst = (best, worst) if more else (worst, best)
             row |= {f"{name}_best": best, f"{name}_worst": worst}
         for name in _ACCURACIES:
-            row |= _mean(name, self.columns[name][counted])
+            row |= self._mean(name, counted)
         for name, column in (("share_learned", "learned"), ("seconds_mean", "seconds")):
-            row[name] = t_interval(self.columns[column][counted]).value
+            row[name] = t_interval(self._columns[column][counted]).value
         return row
 
+    def _maximized(self, where: Sequence[int]) -> tuple[bool, ...]:
+        if self._is_one_direction:
+            return self._directions
+        return directions_of(self._ended.iloc[list(where)])
 
-def _mean(name: str, values: Floats) -> dict[str, float]:
-    estimate = t_interval(values)
-    return {
-        f"{name}_mean": estimate.value,
-        f"{name}_low": estimate.low,
-        f"{name}_high": estimate.high,
-    }
+    def _mean(self, name: str, counted: np.ndarray[Any, Any]) -> dict[str, float]:
+        estimate = t_interval(self._columns[name][counted])
+        if len({self._settings[i] for i in counted}) > 1:
+            # How settings differ says nothing about what a seed does.
+            estimate = Estimate(estimate.value, math.nan, math.nan)
+        if name in self._shares:
+            estimate = estimate.within(0.0, 1.0)
+        return {
+            f"{name}_mean": estimate.value,
+            f"{name}_low": estimate.low,
+            f"{name}_high": estimate.high,
+        }
 
 
 def _frame(
@@ -132,5 +157,7 @@ def _best_first(table: pd.DataFrame, is_maximized: dict[str, bool]) -> pd.DataFr
     means = {name: table[f"{name}_mean"].to_numpy() for name in is_maximized}
     # NaN comes last, also behind the infinite.
     keys = [-means[name] if more else means[name] for name, more in is_maximized.items()]
+    has_failed = table["num_failed"].to_numpy() > 0
     # lexsort takes the most important key last.
-    return table.iloc[np.lexsort(keys[::-1])].reset_index(drop=True)
+    order = np.lexsort([*keys[::-1], has_failed, np.isnan(keys[0])])
+    return table.iloc[order].reset_index(drop=True)

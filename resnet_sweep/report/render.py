@@ -97,7 +97,10 @@ def render_summary(summary: pd.DataFrame, width: int | None = None) -> str:
     same = [name for name in same if len(summary) > 1 and not _SUMMED_UP.fullmatch(name)]
     dotted = [name for name in columns if "." in name]
     kept = fitted(columns, width, dotted, [*_SUMMED_FIRST_TO_GO, *same])
-    return "\n".join(lines_of(kept, width))
+    lines = lines_of(kept, width)
+    if any(name.endswith("_mean") and _has_ends(summary, _stem(name)) for name in kept):
+        lines += ["", "in brackets: 95% t interval of the mean over seeds"]
+    return "\n".join(lines)
 
 
 _COUNTS = ("num_failed", "num_pruned")
@@ -117,13 +120,17 @@ def _stem(name: object) -> str:
     return str(name).removesuffix("_mean")
 
 
+def _has_ends(table: pd.DataFrame, name: str) -> bool:
+    return f"{name}_low" in table and bool(table[f"{name}_low"].notna().any())
+
+
 def _with_ends(cells: Sequence[str], table: pd.DataFrame, name: str) -> list[str]:
     """The cells with their intervals behind them, where there are any."""
     if f"{name}_low" not in table:
         return list(cells)
     ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
     return [
-        f"{cell} ({low:.3f} - {high:.3f})" if low == low else cell
+        f"{cell} ({low:.3f} to {high:.3f})" if low == low else cell
         for cell, (low, high) in zip(cells, ends, strict=True)
     ]
 
@@ -266,9 +273,8 @@ def _explanations(table: pd.DataFrame, shown: Container[str]) -> list[str]:
     if metrics and all(metric.startswith("best_") for metric in metrics):
         name = metrics.pop().removeprefix("best_") if len(metrics) == 1 else "value"
         notes.append(f"objective: the best {name} of all epochs, which is optimistic")
-    has_ends = [name for name in _WITH_ENDS if name in shown and f"{name}_low" in table]
-    if has_ends:
-        notes.append("in brackets: 95% interval of that epoch's accuracy")
+    if any(name in shown and _has_ends(table, name) for name in _WITH_ENDS):
+        notes.append("in brackets: 95% interval of one run's accuracy at that epoch")
     if "learned" in shown:
         chances = sorted({number(one) for one in table["chance_accuracy"].dropna()})
         chance = f"chance ({', '.join(chances)})"

@@ -37,6 +37,16 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def within(self, least: float, most: float) -> Estimate:
+        """The same with bounds that its quantity can have.
+
+        Args:
+            least: No value is smaller.
+            most: No value is larger.
+        """
+        # Of a NaN min and max give what stands first.
+        return Estimate(self.value, max(self.low, least), min(self.high, most))
+
 
 _UNKNOWN = Estimate(_NAN, _NAN, _NAN)
 

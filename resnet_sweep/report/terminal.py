@@ -37,7 +37,8 @@ def run_table(report: Report, width: int | None, num_rows: int | None = None) ->
     if runs["repeat"].isna().all():
         return text
     studies = ["study"] if runs["study"].nunique() > 1 else []
-    means = aggregate(runs, [*studies, *parameters_of(runs)])
+    # A line of means stands where its trial stands below.
+    means = aggregate(runs, [*studies, *parameters_of(runs)], is_ranked=False)
     return f"{render_summary(means, width)}\n\n{text}"
 
 

@@ -49,11 +49,69 @@ def test_means_over_seeds_and_all_else_with_their_intervals():
     assert found["model"].dtype == "string"
     assert found["num_runs"].dtype == "Int64"
     best = found.iloc[0]
-    assert best["objective_mean":"objective_high"].tolist() == list(t_interval([0.8, 0.9, 0.6]))
+    assert best["objective_mean"] == t_interval([0.8, 0.9, 0.6]).value
     assert (best["objective_best"], best["objective_worst"]) == (0.9, 0.6)
     assert best["last_val_accuracy_mean"] == pytest.approx((0.7 + 0.8 + 0.5) / 3)
     assert best["share_learned"] == pytest.approx(2 / 3)
     assert best["seconds_mean"] == 30.0
+
+
+def test_an_interval_is_one_over_seeds_and_not_over_settings():
+    rows = [
+        {"model": model, "lr": lr, "objective": value, "last_val_accuracy": value}
+        for model, lr, value in [
+            *(("a", 0.1, 0.5), ("a", 0.2, 0.6), ("b", 0.1, 0.2), ("b", 0.1, 0.3)),
+            # What has failed is in no mean.
+            *(("c", 0.1, 0.4), ("c", 0.1, 0.45)),
+        ]
+    ]
+    rows.append({"model": "c", "lr": 0.2, "state": "FAIL"})
+    table = runs(rows)
+    table.insert(4, "trainer.seed", range(len(rows)))
+    found = aggregate(table, ["model"]).set_index("model")
+    for name in ("objective", "last_val_accuracy"):
+        assert found[f"{name}_low"].isna().to_dict() == {"a": True, "b": False, "c": False}
+        assert found[f"{name}_mean"].notna().all()
+    assert found.loc["a", ["objective_best", "objective_worst"]].tolist() == [0.6, 0.5]
+    expected = t_interval([0.4, 0.45])
+    assert found.loc["c", "objective_mean":"objective_high"].tolist() == list(expected)
+    assert aggregate(table, ["model", "lr"])["objective_low"].isna().tolist() == [
+        *(True, True, False, False, True)
+    ]
+
+
+def test_intervals_of_accuracies_end_at_0_and_1_and_those_of_losses_do_not():
+    values = [{"objective": value, "last_val_accuracy": value} for value in (0.2, 0.99)]
+    row = aggregate(runs(values), []).iloc[0]
+    for name in ("objective", "last_val_accuracy"):
+        assert (row[f"{name}_low"], row[f"{name}_high"]) == (0.0, 1.0)
+    losses = [{**one, "metric": "last_val_loss"} for one in values]
+    row = aggregate(runs(losses), []).iloc[0]
+    assert row["objective_low"] < 0 < 1 < row["objective_high"]
+    assert row["last_val_accuracy_low"] == 0
+
+
+def test_a_setting_of_which_runs_have_failed_comes_behind_complete_ones():
+    kinds = [("a", 0.95), ("a", None), ("b", 0.8), ("b", 0.8), ("c", 0.7), ("d", None)]
+    rows = [
+        {"model": model} | ({"state": "FAIL"} if value is None else {"objective": value})
+        for model, value in kinds
+    ]
+    found = aggregate(runs(rows), ["model"])
+    assert found["model"].tolist() == ["b", "c", "a", "d"]
+    assert found["num_failed"].tolist() == [0, 0, 1, 1]
+    assert aggregate(runs(rows), ["model"], is_ranked=False)["model"].tolist() == list("abcd")
+
+
+@pytest.mark.parametrize("other", [{"direction": "minimize"}, {"metric": "last_val_accuracy"}])
+def test_objectives_that_cannot_be_compared_are_not_ranked(other):
+    kinds = [("a", 0.5, {}), ("a", 0.6, {}), ("b", 0.7, other), ("b", 0.9, other)]
+    found = aggregate(
+        runs([{"model": m, "objective": v, **more} for m, v, more in kinds]), ["model"]
+    )
+    assert found["model"].tolist() == ["a", "b"]
+    wanted = [0.6, 0.7 if "direction" in other else 0.9]
+    assert found["objective_best"].tolist() == wanted
 
 
 def test_only_runs_that_ended_well_are_in_the_means_and_the_others_are_counted():
@@ -71,7 +129,7 @@ def test_only_runs_that_ended_well_are_in_the_means_and_the_others_are_counted()
 
 def test_a_single_run_carries_no_interval_and_the_smallest_is_best_when_it_shall_be():
     rows = [
-        {"model": model, "objective": value, "direction": "minimize"}
+        {"model": model, "objective": value, "direction": "minimize", "metric": "last_val_loss"}
         for model, value in (("a", 0.3), ("b", 0.2), ("b", 0.1), ("c", math.inf), ("d", math.nan))
     ]
     found = aggregate(runs(rows), ["model"])

@@ -9,9 +9,13 @@ import pandas as pd
 import pytest
 from studies import HOSTILE, StudyOnDisk, study_of_every_kind
 
+from resnet_sweep.report.aggregate import aggregate
 from resnet_sweep.report.columns import Row, frame
 from resnet_sweep.report.render import render, render_summary
+from resnet_sweep.report.report import Report
 from resnet_sweep.report.results import load_results
+from resnet_sweep.report.source import Source
+from resnet_sweep.report.terminal import run_table
 
 
 @pytest.fixture
@@ -55,19 +59,19 @@ def lr_trials() -> pd.DataFrame:
 def test_the_whole_table():
     assert render(lr_trials()).splitlines() == [
         "number  state     objective  optimizer.lr  model    published             best_epoch"
-        "       last_val_accuracy  learned        seconds  images_per_s  peak_memory_mib",
+        "        last_val_accuracy  learned        seconds  images_per_s  peak_memory_mib",
         "     0  COMPLETE     0.6900        0.0001  resnet0  0.7300 learned                 7"
-        "  0.6600 (0.621 - 0.697)  learned           83.2           412            812.5",
+        "  0.6600 (0.621 to 0.697)  learned           83.2           412            812.5",
         "     1  COMPLETE     0.6900          0.01  resnet1  did not learn                  7"
-        "  0.6600 (0.621 - 0.697)  did not learn     83.2           412            812.5",
+        "  0.6600 (0.621 to 0.697)  did not learn     83.2           412            812.5",
         "     2  COMPLETE     0.6900        0.0025  resnet2  0.4900 did not learn           7"
-        "  0.6600 (0.621 - 0.697)  did not learn     83.2           412            812.5",
+        "  0.6600 (0.621 to 0.697)  did not learn     83.2           412            812.5",
         "     3  COMPLETE     0.6900             1  x                                       7"
-        "  0.6600 (0.621 - 0.697)  learned           83.2           412            812.5",
+        "  0.6600 (0.621 to 0.697)  learned           83.2           412            812.5",
         "",
         "in all trials: optimizer.momentum=0.9",
         "objective: the best val_accuracy of all epochs, which is optimistic",
-        "in brackets: 95% interval of that epoch's accuracy",
+        "in brackets: 95% interval of one run's accuracy at that epoch",
         "learned: the last epoch's 95% interval lies above chance (0.5000)",
     ]
 
@@ -80,7 +84,7 @@ def test_the_whole_table():
         (
             120,
             "number  state     objective      lr  model    published                  "
-            "last_val_accuracy  learned        seconds",
+            " last_val_accuracy  learned        seconds",
         ),
     ],
 )
@@ -203,14 +207,32 @@ def test_a_summary_loses_what_all_rows_share_before_it_is_cut():
         }
     )
     assert render_summary(table).splitlines() == [
-        "parameter  optimizer.lr              difference  verdict",
-        "model               0.1  0.1000 (0.050 - 0.150)  " + table["verdict"][0],
-        "model               0.2                          not known",
+        "parameter  optimizer.lr               difference  verdict",
+        "model               0.1  0.1000 (0.050 to 0.150)  " + table["verdict"][0],
+        "model               0.2                           not known",
     ]
-    narrow = render_summary(table, 56).splitlines()
-    assert narrow[0] == " lr              difference  verdict"
-    assert max(map(cells, narrow)) == 56
+    narrow = render_summary(table, 57).splitlines()
+    assert narrow[0] == " lr               difference  verdict"
+    assert max(map(cells, narrow)) == 57
     assert render_summary(table.head(0)) == "nothing to show"
+
+
+def test_what_is_in_brackets_is_said_of_means_where_there_is_something():
+    values = [(0, 0.8), (0, 0.82), (1, 0.7), (1, 0.72)]
+    rows = [run(i, {"a": a}, repeat=i % 2, objective=value) for i, (a, value) in enumerate(values)]
+    means = aggregate(frame(rows), ["a"])
+    text = render_summary(means)
+    assert "0.8100 (0.683 to 0.937)" in text
+    assert text.splitlines()[-2:] == ["", "in brackets: 95% t interval of the mean over seeds"]
+    assert "brackets" not in render_summary(aggregate(frame(rows), []))
+    assert "one run's accuracy" in render(frame(rows))
+
+
+def test_means_stand_in_the_order_of_their_trials():
+    values = [(0, 0.7), (0, 0.7), (1, 0.9), (1, 0.9)]
+    rows = [run(i // 2, {"a": a}, repeat=i % 2, objective=v) for i, (a, v) in enumerate(values)]
+    means = run_table(Report([Source("s", tuple(rows))]), None).split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in means] == ["a", "0", "1"]
 
 
 def test_it_warns_of_values_that_depend_on_the_order(tmp_path):
