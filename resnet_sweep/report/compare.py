@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from resnet_sweep.faults import ConfigError, Fault
@@ -14,6 +15,7 @@ from resnet_sweep.report.columns import column_names, free_column, objectives_of
 from resnet_sweep.report.paired import (
     LAST,
     TEST,
+    Comparison,
     LoadPredictions,
     compare_runs,
     read_predictions,
@@ -25,15 +27,17 @@ from resnet_sweep.report.settings import (
     completed,
     keys_of,
     plain,
+    repetitions,
     swept_parameters,
 )
-from resnet_sweep.report.statistics import t_interval, welch_difference
+from resnet_sweep.report.statistics import Floats, t_interval, welch_difference
 from resnet_sweep.report.text import one_line
 
 _DTYPES = {
     "metric": "string",
     **dict.fromkeys(("a", "b", "difference", "difference_low", "difference_high"), "float64"),
     "method": "string",
+    "mcnemar_p": "float64",
     **dict.fromkeys(("num_a", "num_b"), "Int64"),
 }
 _NUM_VALUES_SHOWN = 5
@@ -67,11 +71,11 @@ def compare(
         those that only b has, ``metric`` (string; what is compared), ``a``, ``b`` (float64,
         means), ``difference`` (b less a), ``difference_low``, ``difference_high`` (float64, its
         95% interval), ``method`` (string: "same images" or "unpaired: ..." of one run each,
-        "Welch t of 3 and 2 runs"; NA without an interval, as of one run against several, or of
-        one objective each),
-        ``num_a``, ``num_b`` (Int64, runs). Its ``attrs`` hold ``names``, ``only_a`` and
-        ``only_b`` (parameters), ``num_unmatched_a`` and ``num_unmatched_b`` (settings without a
-        counterpart), and ``note`` where a table has no completed run.
+        "paired t over 3 seeds" where both have the same ones, else "Welch t of 3 and 2 runs",
+        or "no interval: ..." with the reason), ``mcnemar_p`` (float64, of one run each on the
+        same images), ``num_a``, ``num_b`` (Int64, runs). Its ``attrs`` hold ``names``,
+        ``only_a`` and ``only_b`` (parameters), ``num_unmatched_a`` and ``num_unmatched_b``
+        (settings without a counterpart), and ``note`` where a table has no completed run.
 
     Raises:
         ConfigError: No setting of one is in the other, or their objectives are not the same.
@@ -93,7 +97,10 @@ def compare(
         raise ConfigError([_nothing_in_common(tables, names, shared)])
     metric = _metric(tables, names)
     load = lru_cache(maxsize=16)(load_predictions)
-    compared = [_Compared(table, metric) for table in tables]
+    compared = [
+        _Compared(table, metric, keys)
+        for table, keys in zip(tables, repetitions(*tables), strict=True)
+    ]
     shown = [_columns(tables[0], [*shared, *only[0]]), _columns(tables[1], only[1])]
     rows, settings = [], []
     for places in _matches(sides, both):
@@ -189,14 +196,19 @@ def _columns(runs: pd.DataFrame, names: Sequence[str]) -> dict[str, list[Any]]:
 class _Compared:
     """The runs of a table, as far as they are compared."""
 
-    def __init__(self, runs: pd.DataFrame, metric: str) -> None:
+    def __init__(self, runs: pd.DataFrame, metric: str, keys: Sequence[Key]) -> None:
         self.split = next((split for split in (TEST, LAST) if split.accuracy == metric), None)
         self.runs = runs_on(runs, self.split) if self.split is not None else []
         self.values = column_or_missing(runs, metric).to_numpy()
+        self.keys = keys
 
     def known(self, places: Sequence[int]) -> list[int]:
         """Those of some runs of which the metric is known."""
         return [i for i in places if not math.isnan(self.values[i])]
+
+    def by_key(self, places: Sequence[int]) -> dict[Key, float]:
+        """Values of some runs by their seeds or repeats."""
+        return {self.keys[i]: self.values[i] for i in places}
 
 
 def _difference(
@@ -204,26 +216,54 @@ def _difference(
 ) -> dict[str, Any]:
     known_a, known_b = (one.known(at) for one, at in zip(compared, places, strict=True))
     a, b = compared[0].values[known_a], compared[1].values[known_b]
-    method = ""
-    split = compared[0].split
+    split, pairs = compared[0].split, _pairs(compared, known_a, known_b)
     if len(a) == len(b) == 1 and split is not None:
         run_a, run_b = compared[0].runs[known_a[0]], compared[1].runs[known_b[0]]
-        comparison = compare_runs(run_b, run_a, split, load)
-        estimate, method = comparison.estimate, comparison.method
+        found = compare_runs(run_b, run_a, split, load)
+    elif pairs:
+        estimate = t_interval([value_b - value_a for value_a, value_b in pairs])
+        found = Comparison(estimate, f"paired t over {len(pairs)} seeds")
     else:
-        estimate = welch_difference(b, a)
-        if not math.isnan(estimate.low):
-            method = f"Welch t of {len(a)} and {len(b)} runs"
+        found = Comparison(welch_difference(b, a), f"Welch t of {len(a)} and {len(b)} runs")
+    estimate = found.estimate if split is None else found.estimate.within(-1.0, 1.0)
+    is_told = not math.isnan(estimate.low) or found.method.startswith("no interval")
     return {
         "a": t_interval(a).value,
         "b": t_interval(b).value,
         "difference": estimate.value,
         "difference_low": estimate.low,
         "difference_high": estimate.high,
-        "method": method or None,
+        "method": found.method if is_told else f"no interval: {_reason(a, b)}",
+        "mcnemar_p": found.mcnemar_p,
         "num_a": len(a),
         "num_b": len(b),
     }
+
+
+def _pairs(
+    compared: Sequence[_Compared], known_a: Sequence[int], known_b: Sequence[int]
+) -> list[tuple[float, float]]:
+    """Values of a and of b at the same seeds; none unless both have the same ones, each once."""
+    a, b = compared[0].by_key(known_a), compared[1].by_key(known_b)
+    is_once = len(a) == len(known_a) and len(b) == len(known_b)
+    if not is_once or len(a) < 2 or a.keys() != b.keys():
+        return []
+    pairs = [(a[key], b[key]) for key in a]
+    return pairs if np.isfinite(pairs).all() else []
+
+
+def _reason(a: Floats, b: Floats) -> str:
+    """Why there is no interval."""
+    unknown = [name for name, values in (("a", a), ("b", b)) if not len(values)]
+    if unknown:
+        return f"not known of {' and '.join(unknown)}"
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return "a value is not finite"
+    if len(a) > 1 and len(b) > 1:
+        return "nothing varies between the runs of a setting"
+    if len(a) == len(b):
+        return "one run each"
+    return f"one run of {'a' if len(a) == 1 else 'b'}"
 
 
 def _frame(

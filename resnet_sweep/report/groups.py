@@ -29,8 +29,8 @@ from resnet_sweep.report.settings import (
     is_missing,
     keys_of,
     plain,
+    repetitions,
     swept_parameters,
-    swept_seeds,
 )
 from resnet_sweep.report.statistics import t_interval
 from resnet_sweep.report.text import one_line
@@ -75,9 +75,10 @@ def compare_groups(
         (Int64; pairs of runs with an accuracy), ``split`` ("test" or "last epoch"),
         ``a_accuracy``, ``b_accuracy`` (float64, means), ``difference`` (a less b),
         ``difference_low``, ``difference_high`` (float64), ``method`` ("same images",
-        "t over N seeds", "unpaired: ..." with the reason; NA without an interval),
-        ``mcnemar_p`` (float64, of one pair on the same images), ``verdict`` ("resnet50 better by
-        0.06 (0.02 to 0.10)", "no difference shown", "no interval", "not known").
+        "t over N seeds", "unpaired: ..." or "no interval: ..." with the reason; NA where
+        nothing is known), ``mcnemar_p`` (float64, of one pair on the same images), ``verdict``
+        ("resnet50 better by 0.06 (0.02 to 0.10)", "no difference shown", "no interval",
+        "not known").
     """
     runs = in_plan_order(completed(table)).reset_index(drop=True)
     names = swept_parameters(table)
@@ -113,7 +114,7 @@ def _matches(
     order = list(dict.fromkeys(one_line(value) for value in values if not is_missing(value)))
     cells: _Cells = {}
     where = keys_of(runs, [*(["study"] if "study" in runs else []), *others])
-    for i, (setting, repetition) in enumerate(zip(where, _repetitions(runs), strict=True)):
+    for i, (setting, repetition) in enumerate(zip(where, *repetitions(runs), strict=True)):
         if not is_missing(values[i]):
             here = cells.setdefault(setting, {}).setdefault(one_line(values[i]), {})
             here.setdefault(repetition, i)
@@ -124,13 +125,6 @@ def _matches(
             if pairs:
                 found.append((a, b, pairs))
     return found
-
-
-def _repetitions(runs: pd.DataFrame) -> list[Key]:
-    """What tells the runs of one setting apart."""
-    is_seeded = "seed" in runs and bool(runs["seed"].notna().all())
-    name = "seed" if is_seeded else "repeat"
-    return keys_of(runs, [*([name] if name in runs else []), *swept_seeds(runs)])
 
 
 def _row(
@@ -149,8 +143,10 @@ def _row(
         comparison = compare_runs(*known[0], split, load)
         estimate, method, p = comparison.estimate, comparison.method, comparison.mcnemar_p
     else:
-        estimate = t_interval(a - b)
-        method = f"t over {len(known)} seeds" if not math.isnan(estimate.low) else ""
+        estimate = t_interval(a - b).within(-1.0, 1.0)
+        method = f"t over {len(known)} seeds"
+        if math.isnan(estimate.low):
+            method = "no interval: all differences are the same"
     return {
         "num_pairs": len(known),
         "split": split.name,
@@ -159,7 +155,7 @@ def _row(
         "difference": estimate.value,
         "difference_low": estimate.low,
         "difference_high": estimate.high,
-        "method": method or None,
+        "method": method,
         "mcnemar_p": p,
         "verdict": _verdict(*names, estimate.value, estimate.low, estimate.high),
     }

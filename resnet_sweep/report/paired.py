@@ -52,12 +52,12 @@ class Comparison:
 
     Attributes:
         estimate: The first's accuracy less the second's, with its interval where there is one.
-        method: "same images", "unpaired: ..." with the reason, or empty without an interval.
+        method: "same images", or "unpaired: ..." or "no interval: ..." with the reason.
         mcnemar_p: Of the same images, else NaN.
     """
 
     estimate: Estimate
-    method: str = ""
+    method: str
     mcnemar_p: float = float("nan")
 
 
@@ -159,7 +159,8 @@ def _correct(
 def _unpaired(first: Run, second: Run, reason: str) -> Comparison:
     if not (first.num_images > 0 and second.num_images > 0):
         # Still a difference, of which nobody can say how sure it is.
-        return Comparison(Estimate(first.accuracy - second.accuracy, float("nan"), float("nan")))
+        estimate = Estimate(first.accuracy - second.accuracy, float("nan"), float("nan"))
+        return Comparison(estimate, "no interval: number of images not known")
     # An accuracy in a file may have lost its last digits; the count behind it is whole.
     k1, k2 = (float(np.rint(run.accuracy * run.num_images)) for run in (first, second))
     estimate = difference_of_proportions(k1, first.num_images, k2, second.num_images)

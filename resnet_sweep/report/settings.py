@@ -40,6 +40,22 @@ def swept_seeds(table: pd.DataFrame) -> list[str]:
     return [name for name in _parameters(table) if _SEED.fullmatch(name)]
 
 
+def repetitions(*tables: pd.DataFrame) -> list[list[Key]]:
+    """For each row of each table what tells it from the other runs of its setting.
+
+    That is its seed, where all runs of all tables have one, else its repeat.
+
+    Args:
+        tables: Of runs; of several, values are compared as what they say.
+    """
+    is_seeded = all("seed" in table and table["seed"].notna().all() for table in tables)
+    name = "seed" if is_seeded else "repeat"
+    names = [name] if all(name in table for table in tables) else []
+    swept = [swept_seeds(table) for table in tables]
+    names += [name for name in swept[0] if all(name in one for one in swept)]
+    return [keys_of(table, names, as_typed=len(tables) > 1) for table in tables]
+
+
 def _parameters(table: pd.DataFrame) -> list[str]:
     return parameters_of(table) if "state" in table and objectives_of(table) else []
 

@@ -12,7 +12,12 @@ from resnet_sweep.report.columns import parameters_of
 from resnet_sweep.report.compare import compare
 from resnet_sweep.report.formats import to_text
 from resnet_sweep.report.results import load_results
-from resnet_sweep.report.statistics import difference_of_proportions, welch_difference
+from resnet_sweep.report.statistics import (
+    difference_of_proportions,
+    mcnemar,
+    t_interval,
+    welch_difference,
+)
 
 N = 200
 
@@ -60,6 +65,7 @@ def test_settings_of_both_are_matched_by_the_values_of_their_parameters():
             "difference_low",
             "difference_high",
             "method",
+            "mcnemar_p",
         ),
         *("num_a", "num_b"),
     ]
@@ -123,10 +129,68 @@ def test_both_sides_are_means_over_seeds_and_repeats():
     assert found.loc[0, ["difference", "difference_low", "difference_high"]].tolist() == list(
         expected
     )
-    assert found["method"].tolist() == ["Welch t of 3 and 2 runs", pd.NA]
+    assert found["method"].tolist() == [*("Welch t of 3 and 2 runs", "no interval: one run of a")]
     assert found.loc[1, "difference"] == pytest.approx(0.05)
     assert math.isnan(found.loc[1, "difference_low"])
     assert found[["num_a", "num_b"]].to_numpy().tolist() == [[3, 2], [1, 2]]
+
+
+A_VALUES, B_VALUES = [0.5, 0.6, 0.7, 0.8], [0.53, 0.61, 0.72, 0.83]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "settings"),
+    [
+        ({"seed": [3, 1, 2, 0]}, {}),
+        ({"seed": ["3", "1", "2", "0"]}, {}),
+        ({"repeat": [3, 1, 2, 0]}, {}),
+        ({}, {"trainer.seed": [3, 1, 2, 0]}),
+    ],
+)
+def test_runs_of_the_same_seeds_are_paired(seeds, settings):
+    numbers = {key: range(4) for key in {**seeds, **settings}}
+    own = {key: numbers[key] for key in settings}
+    a = runs({"lr": [1] * 4} | own, "last_val_accuracy", A_VALUES)
+    b = runs({"lr": [1] * 4} | settings, "last_val_accuracy", [B_VALUES[i] for i in (3, 1, 2, 0)])
+    row = compare(a.assign(**{key: numbers[key] for key in seeds}), b.assign(**seeds)).iloc[0]
+    expected = t_interval([0.03, 0.01, 0.02, 0.03])
+    assert row["difference":"difference_high"].tolist() == pytest.approx(list(expected))
+    assert row["method"] == "paired t over 4 seeds"
+    assert math.isnan(row["mcnemar_p"])
+    assert row["difference_low"] > 0 > welch_difference(B_VALUES, A_VALUES).low
+
+
+@pytest.mark.parametrize("seeds", [[0, 1, 2, 4], [0, 1, 2, 2], [0, 1, 2, None]])
+def test_runs_of_other_seeds_are_not_paired(seeds):
+    a = runs({"lr": [1] * 4}, "last_val_accuracy", A_VALUES).assign(seed=range(4))
+    b = runs({"lr": [1] * 4}, "last_val_accuracy", B_VALUES)
+    row = compare(a, b.assign(seed=pd.array(seeds, dtype="Int64"))).iloc[0]
+    assert row["method"] == "Welch t of 4 and 4 runs"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "reason"),
+    [
+        ([0.5, 0.6], [0.55, math.inf], "a value is not finite"),
+        ([0.5, 0.6], [0.6, 0.7], "nothing varies between the runs of a setting"),
+        ([0.5, 0.6], [0.6, math.nan], "one run of b"),
+        ([math.nan, math.nan], [0.6, 0.7], "not known of a"),
+    ],
+)
+def test_why_there_is_no_interval_is_told(a, b, reason):
+    tables = [runs({"lr": [1, 1]}, "objective", one).assign(seed=[0, 1]) for one in (a, b)]
+    row = compare(*tables).iloc[0]
+    assert math.isnan(row["difference_low"])
+    assert row["method"] == f"no interval: {reason}"
+
+
+def test_a_difference_of_accuracies_lies_between_minus_1_and_1():
+    a = runs({"lr": [1, 1]}, "last_val_accuracy", [0.0, 0.3])
+    b = runs({"lr": [1, 1]}, "last_val_accuracy", [1.0, 0.8])
+    assert compare(a, b).loc[0, "difference_high"] == 1
+    a, b = (one.assign(objective=one["last_val_accuracy"]) for one in (a, b))
+    names = ["last_val_accuracy"]
+    assert compare(a.drop(columns=names), b.drop(columns=names)).loc[0, "difference_high"] > 1
 
 
 def test_what_only_one_side_has_stays_beside():
@@ -157,7 +221,7 @@ def test_the_test_split_goes_before_the_last_epoch_and_that_before_the_objective
     found = compare(a, b.drop(columns="last_val_accuracy")).iloc[0]
     assert found[["metric", "difference"]].tolist() == ["objective", 0.0]
     assert math.isnan(found["difference_low"])
-    assert found["method"] is pd.NA
+    assert found["method"] == "no interval: one run each"
 
 
 def test_objectives_of_different_metrics_are_not_compared():
@@ -175,6 +239,7 @@ def test_runs_on_the_same_images_are_paired_where_their_predictions_are_there():
     b["folder"] = "gone/1"
     row = compare(a, b, load_predictions=lambda folder: {**images, "last": last[folder]}).iloc[0]
     assert row[["difference", "method"]].tolist() == [0.25, "same images"]
+    assert row["mcnemar_p"] == mcnemar(50, 0)
     assert 0.15 < row["difference_low"] < 0.25 < row["difference_high"] < 0.35
 
 

@@ -157,7 +157,7 @@ def test_folders_that_are_not_there_or_not_known_do_not_matter():
     row = compare_groups(runs(rows, ["model"])).iloc[0]
     assert row["difference"] == pytest.approx(0.5)
     assert math.isnan(row["difference_low"])
-    assert row["method"] is pd.NA
+    assert row["method"] == "no interval: number of images not known"
     assert row["verdict"] == "no interval"
 
 
@@ -188,6 +188,17 @@ def test_several_seeds_are_compared_by_the_spread_of_their_differences():
     same = [row | {"last_val_accuracy": 0.5} for row in rows]
     row = compare_groups(runs(same, ["model"])).iloc[0]
     assert (row["verdict"], row["difference"]) == ("no interval", 0.0)
+    assert row["method"] == "no interval: all differences are the same"
+
+
+def test_a_difference_of_accuracies_is_no_more_than_1():
+    accuracies = {("a", 1): 1.0, ("b", 1): 0.0, ("a", 2): 0.9, ("b", 2): 0.3}
+    rows = [
+        {"model": model, "seed": seed, "last_val_accuracy": accuracy}
+        for (model, seed), accuracy in accuracies.items()
+    ]
+    row = compare_groups(runs(rows, ["model"])).iloc[0]
+    assert row["difference_low":"difference_high"].tolist() == [-1.0, 1.0]
 
 
 def test_repeats_pair_where_seeds_are_not_known_and_swept_seeds_are_repetitions():
