@@ -13,7 +13,8 @@ import tables
 
 from resnet_sweep.report.columns import frame
 from resnet_sweep.report.page.failures import failures
-from resnet_sweep.report.page.page import page_html, script_json, write_page
+from resnet_sweep.report.page.page import page_html, write_page
+from resnet_sweep.report.page.pictures import script_json
 from resnet_sweep.report.page.table import runs_table
 from resnet_sweep.report.page.verdicts import verdicts
 from resnet_sweep.report.page.words import key_figures, summary

@@ -22,7 +22,7 @@ from resnet_sweep.report.plots.plotly import drawn, escaped
 from resnet_sweep.report.plots.png import write_pngs
 from resnet_sweep.report.plots.ranking import ranking
 from resnet_sweep.report.plots.timeline import timeline
-from resnet_sweep.report.plots.values import coordinate
+from resnet_sweep.report.plots.coordinates import coordinate
 
 RUN = tables.run
 
@@ -174,6 +174,7 @@ def test_parallel_coordinates_have_a_line_a_completed_run():
     content = tables.search(60)
     found = parallel(content.runs, content.log_parameters)
     assert isinstance(found, dict)
+    found = found[""]
     complete = content.runs.index[content.runs["state"] == "COMPLETE"]
     assert {trace["meta"]["key"] for trace in found["data"]} == set(complete)
     json.dumps(found, allow_nan=False)

@@ -22,6 +22,7 @@ class PageContent:
         groups: As ``compare_groups`` gives it.
         log_parameters: Columns of parameters that were sampled or typed on a logarithmic scale.
         rerun_command: What runs the best again, if there is a best.
+        confirm_command: What runs the best with fresh seeds; None where nothing can.
         best_yaml: Name of the file that the command reads.
         tracebacks: Of failed runs, by the table's ``folder``.
         notes: Sentences to show below the summary.
@@ -37,6 +38,7 @@ class PageContent:
     groups: pd.DataFrame = field(default_factory=pd.DataFrame)
     log_parameters: frozenset[str] = frozenset()
     rerun_command: str | None = None
+    confirm_command: str | None = None
     best_yaml: str | None = None
     tracebacks: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from resnet_sweep.report.columns import parameters_of
-from resnet_sweep.report.page.words import is_optimistic, optimism
+from resnet_sweep.report.page.best import is_optimistic, optimism
 from resnet_sweep.report.plots.values import (
     floats,
     is_missing,

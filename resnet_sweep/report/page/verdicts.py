@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from resnet_sweep.report.plots.published import Pair
-from resnet_sweep.report.plots.values import best_order, floats, settings_of, texts
+from resnet_sweep.report.plots.trials import best_order
+from resnet_sweep.report.plots.values import floats, settings_of, texts
 from resnet_sweep.report.text import number
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from resnet_sweep.report.plots import palette
+from resnet_sweep.report.plots.categories import category_colours
 from resnet_sweep.report.plots.figure import (
     Axis,
     Figure,
@@ -17,10 +18,10 @@ from resnet_sweep.report.plots.figure import (
     Panel,
     Rule,
 )
+from resnet_sweep.report.plots.parts import parts_of
 from resnet_sweep.report.plots.ranking import chance_of
+from resnet_sweep.report.plots.trials import best_order, best_rows, has_repeats
 from resnet_sweep.report.plots.values import (
-    best_order,
-    category_colours,
     floats,
     plain,
     rows_of,
@@ -63,14 +64,22 @@ def curves(runs: pd.DataFrame, history: pd.DataFrame) -> Figure | NoFigure:
             for run in reversed(shown)
         )
         panels.append(_panel(metric, lines, chance_of(runs)))
-    caption = f"The {len(shown)} best of {num_all} runs. " if num_all > len(shown) else ""
-    if style.parameter:
-        caption += f"Coloured by {value_text(style.parameter)}. "
-    caption += (
-        "The best run is drawn thicker. Click a curve to find its row in the table, or a row to "
-        "find its curve."
-    )
+    caption = _caption(runs, len(shown), num_all, style.parameter)
     return Figure(tuple(panels), style.legend, caption, choice_name="metric")
+
+
+def _caption(runs: pd.DataFrame, num_shown: int, num_all: int, parameter: str) -> str:
+    sentences = [f"The {num_shown} best of {num_all} runs."] if num_all > num_shown else []
+    sentences += [f"Coloured by {value_text(parameter)}."] if parameter else []
+    of_each = " of each study" if len(parts_of(runs)) > 1 else ""
+    sentences.append(
+        f"The runs of the best trial{of_each} are drawn thicker."
+        if has_repeats(runs)
+        else f"The best run{of_each} is drawn thicker."
+    )
+    return " ".join(
+        [*sentences, "Click a curve to find its row in the table, or a row to find its curve."]
+    )
 
 
 def _shown(runs: pd.DataFrame, history: pd.DataFrame) -> tuple[list[int], int]:
@@ -103,14 +112,11 @@ class _Style:
     """How each run's curve looks: by the first parameter with few values, the best on top."""
 
     def __init__(self, runs: pd.DataFrame, shown: list[int]) -> None:
-        self.parameter, colours = category_colours(runs, palette.CATEGORIES)
+        self.parameter, self.colours, colours = category_colours(runs, palette.CATEGORIES)
         self.titles = titles_of(runs, shown)
-        self.best = set(best_order(runs)[:1])
+        self.best = best_rows(runs)
         self.opacity = 0.9 if len(shown) <= 12 else 0.55 if len(shown) <= 60 else 0.3
-        if self.parameter:
-            names = [value_text(value, 24) for value in runs[self.parameter].tolist()]
-            self.colours = [colours.get(name, palette.FAINT) for name in names]
-        else:
+        if not self.parameter:
             self.colours = [palette.BLUE] * len(runs)
         self.legend = tuple(LegendEntry(name, colour, "line") for name, colour in colours.items())
 
@@ -122,7 +128,7 @@ class _Style:
         return Line(
             x=plain(epochs[order]),
             y=plain(values[order]),
-            colour=self.colours[run],
+            colour=self.colours[run] or palette.FAINT,
             label=self.titles[run],
             key=run,
             opacity=1.0 if run in self.best else self.opacity,

@@ -50,7 +50,6 @@ class Line:
     key: int | None = None
     width: float = 1.5
     opacity: float = 1.0
-    is_dashed: bool = False
     is_stepped: bool = False
 
 
@@ -79,14 +78,19 @@ class Points:
 
 @dataclass(frozen=True)
 class Bars:
-    """Horizontal bars, each from a start to an end at its height."""
+    """Horizontal bars, each from a start to an end at its height.
+
+    Attributes:
+        keys: Rows of the table that they belong to, None for a bar of several; empty where there
+            are none.
+    """
 
     start: tuple[float, ...]
     end: tuple[float, ...]
     y: tuple[float, ...]
     colour: str
     labels: tuple[str, ...]
-    keys: tuple[int, ...] = ()
+    keys: tuple[int | None, ...] = ()
     width: float = 0.62
 
 
@@ -125,7 +129,7 @@ class LegendEntry:
 
     label: str
     colour: str
-    symbol: Literal["dot", "ring", "cross", "diamond", "line", "dashes", "bar"] = "dot"
+    symbol: Literal["dot", "ring", "cross", "diamond", "line", "bar"] = "dot"
 
 
 @dataclass(frozen=True)

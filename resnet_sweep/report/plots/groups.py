@@ -7,7 +7,7 @@ import pandas as pd
 
 from resnet_sweep.report.plots import palette
 from resnet_sweep.report.plots.figure import Axis, Figure, NoFigure, Panel, Points, Rule
-from resnet_sweep.report.plots.values import floats, is_missing, lane_text, plain, texts
+from resnet_sweep.report.plots.values import floats, is_missing, lane_text, plain, texts, value_text
 from resnet_sweep.report.text import number, one_line, short_keys
 
 _FIXED = frozenset(
@@ -24,8 +24,14 @@ def settings_of_groups(table: pd.DataFrame) -> list[str]:
     """What both sides of each comparison share: ``lr=0.001 momentum=0.9``.
 
     Args:
-        table: Of groups compared.
+        table: Of groups compared; with a column ``study`` that stands in front.
     """
+    found = _settings(table)
+    studies = [value_text(study, 24) for study in texts(table, "study")]
+    return [": ".join(filter(None, pair)) for pair in zip(studies, found, strict=True)]
+
+
+def _settings(table: pd.DataFrame) -> list[str]:
     names = [str(name) for name in table if str(name) not in _FIXED]
     if len(table) > 1:
         names = [name for name in names if len(set(map(repr, table[name].tolist()))) > 1]
@@ -82,7 +88,20 @@ def groups(table: pd.DataFrame) -> Figure | NoFigure:
     )
     num_known = int(np.isfinite(difference).sum())
     more = f"The first {_MOST} of {num_known} comparisons. " if num_known > _MOST else ""
-    return Figure(
-        (panel,),
-        caption=f"{more}A difference whose 95% interval crosses zero is not shown by this data.",
+    sure = "A difference whose 95% interval crosses zero is not shown by this data."
+    return Figure((panel,), caption=" ".join(filter(None, [more + sure, luck_of(table)])))
+
+
+def luck_of(table: pd.DataFrame) -> str:
+    """How many p values were looked at, and how many luck alone makes small; "" below two.
+
+    Args:
+        table: Of groups compared.
+    """
+    num = int(np.isfinite(floats(table, "mcnemar_p")).sum())
+    if num < 2:
+        return ""
+    return (
+        f"{num} p values were looked at: were all sides equally good, about {num * 0.05:.2g} of "
+        "them would still lie below 0.05."
     )

@@ -16,7 +16,9 @@ from resnet_sweep.report.plots.figure import (
     Panel,
     Points,
 )
+from resnet_sweep.report.plots.parts import figure_of_parts, studies_of
 from resnet_sweep.report.plots.values import (
+    can_be_drawn,
     floats,
     maximizes,
     objective_names,
@@ -29,7 +31,6 @@ from resnet_sweep.report.plots.values import (
 from resnet_sweep.report.text import number
 
 _MOST_POINTS = 1500
-_MOST_STUDIES = 8
 
 
 def history(runs: pd.DataFrame) -> Figure | NoFigure:
@@ -38,32 +39,23 @@ def history(runs: pd.DataFrame) -> Figure | NoFigure:
     Args:
         runs: A row a run.
     """
-    states = np.array(texts(runs, "state"))
-    studies = np.array(texts(runs, "study"), dtype=object)
-    names = list(dict.fromkeys(studies.tolist()))[:_MOST_STUDIES]
+    return figure_of_parts(studies_of(runs), _of_study)
+
+
+def _of_study(runs: pd.DataFrame) -> Figure | NoFigure:
+    is_complete = np.array(texts(runs, "state")) == "COMPLETE"
     panels = []
-    for study in names:
-        for objective, is_more_better in zip(objective_names(runs), maximizes(runs), strict=True):
-            values = floats(runs, objective)
-            usable = (studies == study) & (states == "COMPLETE") & np.isfinite(values)
-            if usable.sum() > 1:
-                order = _order(runs, np.flatnonzero(usable))
-                title = objective_title(runs, objective)
-                choice = study if len(names) > 1 else ""
-                marks = _marks(runs, order, values, title, is_more_better)
-                panels.append(
-                    Panel(
-                        x=Axis(
-                            "completed runs, in the order in which they ended",
-                            has_grid=False,
-                            is_count=True,
-                        ),
-                        y=Axis(title),
-                        marks=marks,
-                        height_px=320,
-                        choice=choice,
-                    )
-                )
+    for objective, is_more_better in zip(objective_names(runs), maximizes(runs), strict=True):
+        values = floats(runs, objective)
+        usable = is_complete & can_be_drawn(values)
+        if usable.sum() > 1:
+            order = _order(runs, np.flatnonzero(usable))
+            title = objective_title(runs, objective)
+            x = Axis(
+                "completed runs, in the order in which they ended", has_grid=False, is_count=True
+            )
+            marks = _marks(runs, order, values, title, is_more_better)
+            panels.append(Panel(x=x, y=Axis(title), marks=marks, height_px=320))
     if not panels:
         return NoFigure("No optimisation history: it needs two completed runs of a study.")
     legend = (
@@ -73,7 +65,7 @@ def history(runs: pd.DataFrame) -> Figure | NoFigure:
     caption = (
         f"Of more than {_MOST_POINTS} runs a sample is drawn." if len(runs) > _MOST_POINTS else ""
     )
-    return Figure(tuple(panels), legend, caption, choice_name="study")
+    return Figure(tuple(panels), legend, caption)
 
 
 def _order(runs: pd.DataFrame, rows: np.ndarray) -> list[int]:

@@ -7,8 +7,10 @@ import pandas as pd
 
 from resnet_sweep.report.plots import palette
 from resnet_sweep.report.plots.figure import Axis, Bars, Figure, NoFigure, Panel
+from resnet_sweep.report.plots.parts import figure_of_parts, parts_of
 from resnet_sweep.report.plots.study import quiet, study_of
 from resnet_sweep.report.plots.values import (
+    can_be_drawn,
     floats,
     maximizes,
     objective_names,
@@ -35,10 +37,14 @@ def importances(
         runs: A row a run.
         log_parameters: Compared on a logarithmic scale.
     """
+    return figure_of_parts(parts_of(runs), lambda part: _figure(part, log_parameters))
+
+
+def _figure(runs: pd.DataFrame, log_parameters: frozenset[str]) -> Figure | NoFigure:
     panels, num_runs = [], 0
     for objective, is_more_better in zip(objective_names(runs), maximizes(runs), strict=True):
         values = floats(runs, objective)
-        usable = np.isfinite(values) & (np.array(texts(runs, "state")) == "COMPLETE")
+        usable = can_be_drawn(values) & (np.array(texts(runs, "state")) == "COMPLETE")
         rows = sampled(np.flatnonzero(usable).tolist(), _MOST_RUNS)
         if len(rows) < 4 or len(np.unique(values[rows])) < 2 or not varying(runs.iloc[rows]):
             continue

@@ -16,8 +16,9 @@ from resnet_sweep.report.plots.figure import (
     Panel,
     Points,
 )
+from resnet_sweep.report.plots.parts import figure_of_parts, parts_of
+from resnet_sweep.report.plots.trials import best_order
 from resnet_sweep.report.plots.values import (
-    best_order,
     floats,
     objective_names,
     objective_title,
@@ -39,6 +40,10 @@ def intermediate(runs: pd.DataFrame, history: pd.DataFrame) -> Figure | NoFigure
         runs: A row a run.
         history: A row a run and epoch.
     """
+    return figure_of_parts(parts_of(runs), lambda part: _computed(part, history))
+
+
+def _computed(runs: pd.DataFrame, history: pd.DataFrame) -> Figure | NoFigure:
     reported = floats(history, "reported")
     states = texts(runs, "state")
     if "PRUNED" not in states or not np.isfinite(reported).any():

@@ -10,10 +10,12 @@ import pandas as pd
 
 from resnet_sweep.report.plots import palette
 from resnet_sweep.report.plots.figure import NoFigure
+from resnet_sweep.report.plots.parts import MOST_PARTS, Part, parts_of
 from resnet_sweep.report.plots.plotly import FONT, base_layout, escaped
 from resnet_sweep.report.plots.study import quiet, study_of
+from resnet_sweep.report.plots.trials import best_order
 from resnet_sweep.report.plots.values import (
-    best_order,
+    can_be_drawn,
     floats,
     maximizes,
     objective_names,
@@ -33,16 +35,28 @@ _SCALE = ((0.0, "#dfe7ee"), (0.5, "#7fb2d6"), (1.0, "#00507d"))
 
 def parallel(
     runs: pd.DataFrame, log_parameters: frozenset[str] = frozenset()
-) -> dict[str, Any] | NoFigure:
+) -> dict[str, dict[str, Any]] | NoFigure:
     """Data and layout for plotly.js, of the first objective.
 
     Args:
         runs: A row a run.
         log_parameters: On a logarithmic scale.
+
+    Returns:
+        By name of the study where studies cannot be compared, else one under "".
     """
+    computed = {part.name: _of_part(part, log_parameters) for part in parts_of(runs)[:MOST_PARTS]}
+    figures = {name: found for name, found in computed.items() if isinstance(found, dict)}
+    if figures:
+        return figures
+    return next(found for found in computed.values() if isinstance(found, NoFigure))
+
+
+def _of_part(part: Part, log_parameters: frozenset[str]) -> dict[str, Any] | NoFigure:
+    runs = part.table
     objective = objective_names(runs)[0]
     values = floats(runs, objective)
-    usable = np.isfinite(values) & (np.array(texts(runs, "state")) == "COMPLETE")
+    usable = can_be_drawn(values) & (np.array(texts(runs, "state")) == "COMPLETE")
     best = best_order(runs)
     rows = sampled(np.flatnonzero(usable).tolist(), _MOST_RUNS, best[:_KEPT_BEST])
     if len(rows) < 3 or len(varying(runs.iloc[rows])) < 2:
@@ -54,7 +68,10 @@ def parallel(
     rows = sorted(rows, key=lambda row: -rank[row])
     title = objective_title(runs, objective)
     figure = _optunas(runs, rows, objective, title, maximizes(runs)[0], log_parameters)
-    return _ours(figure, runs, rows, maximizes(runs)[0])
+    figure = _ours(figure, runs, rows, maximizes(runs)[0])
+    for trace in figure["data"]:
+        trace["meta"]["key"] = int(part.rows[trace["meta"]["key"]])
+    return figure
 
 
 def _optunas(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from resnet_sweep.report.plots import palette
+from resnet_sweep.report.plots.coordinates import coordinate
 from resnet_sweep.report.plots.figure import (
     Axis,
     Figure,
@@ -19,10 +20,11 @@ from resnet_sweep.report.plots.figure import (
     Rule,
     Symbol,
 )
+from resnet_sweep.report.plots.parts import figure_of_parts, parts_of
 from resnet_sweep.report.plots.ranking import chance_of
+from resnet_sweep.report.plots.trials import best_order
 from resnet_sweep.report.plots.values import (
-    best_order,
-    coordinate,
+    can_be_drawn,
     floats,
     objective_names,
     objective_title,
@@ -52,6 +54,10 @@ def parameters(
         runs: A row a run.
         log_parameters: Drawn on a logarithmic axis.
     """
+    return figure_of_parts(parts_of(runs), lambda part: _computed(part, log_parameters))
+
+
+def _computed(runs: pd.DataFrame, log_parameters: frozenset[str]) -> Figure | NoFigure:
     names = varying(runs)
     if not names:
         return NoFigure("No objective over parameters: the runs differ in none.")
@@ -60,7 +66,7 @@ def parameters(
     panels: list[Panel] = []
     for objective in objectives:
         values = floats(runs, objective)
-        usable = np.isfinite(values) & np.isin(states, [kind for kind, _, _ in _KINDS])
+        usable = can_be_drawn(values) & np.isin(states, [kind for kind, _, _ in _KINDS])
         if usable.any():
             choice = objective if len(objectives) > 1 else ""
             panels += _panels(runs, names, objective, usable, choice, log_parameters)

@@ -15,6 +15,7 @@ from resnet_sweep.report.plots.figure import (
     Panel,
     Points,
 )
+from resnet_sweep.report.plots.parts import figure_of_parts, parts_of
 from resnet_sweep.report.plots.values import (
     floats,
     maximizes,
@@ -65,6 +66,10 @@ def pareto(runs: pd.DataFrame) -> Figure | NoFigure:
     Args:
         runs: A row a run.
     """
+    return figure_of_parts(parts_of(runs), _computed)
+
+
+def _computed(runs: pd.DataFrame) -> Figure | NoFigure:
     names = objective_names(runs)
     if len(names) < 2:
         return NoFigure()

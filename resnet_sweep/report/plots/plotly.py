@@ -43,7 +43,7 @@ def layout(panel: Panel) -> dict[str, Any]:
         **base_layout(panel.height_px),
         "xaxis": _axis(panel.x, _extent(panel, "x")),
         "yaxis": _axis(panel.y, _extent(panel, "y")),
-        "shapes": [_rule(rule, panel) for rule in panel.rules],
+        "shapes": [_rule(rule) for rule in panel.rules],
         "annotations": [_rule_label(rule, panel) for rule in panel.rules],
         "barmode": "overlay",
         "margin": {"l": 8, "r": 52 if on_y else 12, "t": 18, "b": 8},
@@ -155,7 +155,6 @@ def _line(mark: Line, panel: Panel) -> dict[str, Any]:
         "line": {
             "color": mark.colour,
             "width": mark.width,
-            "dash": "dash" if mark.is_dashed else "solid",
             "shape": "hv" if mark.is_stepped else "linear",
         },
         "meta": {"label": escaped(mark.label)} | ({} if mark.key is None else {"key": mark.key}),
@@ -226,7 +225,7 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def _rule(rule: Rule, panel: Panel) -> dict[str, Any]:
+def _rule(rule: Rule) -> dict[str, Any]:
     other = "y" if rule.axis == "x" else "x"
     return {
         "type": "line",

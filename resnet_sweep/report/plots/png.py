@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ import numpy as np
 from resnet_sweep.files import replacing
 from resnet_sweep.report.page.content import PageContent
 from resnet_sweep.report.plots import palette
-from resnet_sweep.report.plots.curves import curves
+from resnet_sweep.report.plots.all import figures_of
 from resnet_sweep.report.plots.figure import (
     Axis,
     Bars,
@@ -26,15 +28,12 @@ from resnet_sweep.report.plots.figure import (
     Points,
     Rule,
 )
-from resnet_sweep.report.plots.groups import groups
-from resnet_sweep.report.plots.history import history
-from resnet_sweep.report.plots.importances import importances
-from resnet_sweep.report.plots.intermediate import intermediate
-from resnet_sweep.report.plots.parameters import parameters
 from resnet_sweep.report.text import beginning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+log = logging.getLogger(__name__)
 
 _DPI = 200
 # Longer names would leave no room for the picture.
@@ -73,32 +72,38 @@ def write_pngs(content: PageContent, folder: Path) -> list[Path]:
         folder: Where to; made if it is not there.
 
     Returns:
-        The files.
+        The files: ``<figure>.png``, or ``<figure>_<choice>.png`` for each of a figure's choices.
     """
-    runs, log = content.runs, content.log_parameters
-    figures: dict[str, Callable[[], Figure | NoFigure]] = {
-        "curves": lambda: curves(runs, content.history),
-        "parameters": lambda: parameters(runs, log),
-        "history": lambda: history(runs),
-        "importances": lambda: importances(runs, log),
-        "groups": lambda: groups(content.groups),
-        "intermediate": lambda: intermediate(runs, content.history),
-    }
-    paths: list[Path] = []
-    if runs.empty:
-        return paths
+    if content.runs.empty:
+        return []
     folder.mkdir(parents=True, exist_ok=True)
-    for name, compute in figures.items():
-        figure = compute()
-        if isinstance(figure, NoFigure):
-            continue
-        for choice in figure.choices or ("",):
-            # Choices are metrics, objectives or studies: any text.
-            plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", choice).strip("._")[:60]
-            path = folder / (f"{name}_{plain}.png" if plain else f"{name}.png")
-            panels = [panel for panel in figure.panels if panel.choice == choice]
-            _draw(figure, panels, path)
-            paths.append(path)
+    paths: list[Path] = []
+    for name, compute in figures_of(content).items():
+        try:
+            figure = compute()
+            if isinstance(figure, NoFigure):
+                continue
+            for choice, path in _paths(name, figure.choices, folder).items():
+                _draw(figure, [panel for panel in figure.panels if panel.choice == choice], path)
+                paths.append(path)
+        except Exception:
+            # The others are worth having without it.
+            log.exception("the picture %s cannot be drawn", name)
+    return paths
+
+
+def _paths(name: str, choices: Sequence[str], folder: Path) -> dict[str, Path]:
+    """A file for each choice; choices are metrics, objectives or studies: any text."""
+    paths: dict[str, Path] = {}
+    taken: set[str] = set()
+    for choice in choices or ("",):
+        plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", choice).strip("._")[:60]
+        stem = f"{name}_{plain}" if plain else name
+        # Some file systems take A and a for one.
+        free = (s for s in chain([stem], (f"{stem}-{i}" for i in count(2))))
+        stem = next(s for s in free if s.lower() not in taken)
+        taken.add(stem.lower())
+        paths[choice] = folder / f"{stem}.png"
     return paths
 
 
@@ -154,7 +159,6 @@ def _line(ax: Axes, mark: Line) -> None:
         color=mark.colour,
         linewidth=mark.width * 0.7,
         alpha=mark.opacity,
-        linestyle="--" if mark.is_dashed else "-",
         drawstyle="steps-post" if mark.is_stepped else "default",
         marker="." if len(mark.x) == 1 else None,
     )
@@ -227,14 +231,8 @@ def _handle(entry: LegendEntry) -> Any:
 
     if entry.symbol == "bar":
         return Patch(color=entry.colour, label=entry.label)
-    if entry.symbol in ("line", "dashes"):
-        return Line2D(
-            [],
-            [],
-            color=entry.colour,
-            linestyle="--" if entry.symbol == "dashes" else "-",
-            label=beginning(entry.label, _TITLE_CHARS),
-        )
+    if entry.symbol == "line":
+        return Line2D([], [], color=entry.colour, label=beginning(entry.label, _TITLE_CHARS))
     fill = "none" if entry.symbol == "ring" else entry.colour
     return Line2D(
         [],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from resnet_sweep.report.plots.figure import (
     Panel,
     Points,
     Rule,
+    Symbol,
 )
 from resnet_sweep.report.plots.values import lane_text, plain
 from resnet_sweep.report.text import number
@@ -52,37 +53,11 @@ def published(pairs: Sequence[Pair], title: str, chance: float) -> Figure | NoFi
     if not any(math.isfinite(pair.published) for pair in pairs):
         return NoFigure()
     y = np.arange(len(pairs))[::-1].astype(float)
-    theirs = np.array([pair.published for pair in pairs])
-    ours = np.array([pair.measured for pair in pairs])
-    marks: list[Mark] = [
-        Line(plain([a, b]), (float(at), float(at)), palette.FAINT, width=2)
-        for a, b, at in zip(theirs, ours, y, strict=True)
-        if math.isfinite(a) and math.isfinite(b)
-    ]
-    for values, colour, symbol in (
-        (theirs, palette.VERMILLION, "ring"),
-        (ours, palette.BLUE, "dot"),
-    ):
-        what = "published" if symbol == "ring" else "measured"
-        marks.append(
-            Points(
-                x=plain(values),
-                y=plain(y),
-                colour=colour,
-                labels=tuple(
-                    f"{pair.setting}\n{what} {number(v)}"
-                    for pair, v in zip(pairs, values, strict=True)
-                ),
-                keys=tuple(pair.key for pair in pairs),
-                symbol="ring" if symbol == "ring" else "dot",
-                size=11,
-            )
-        )
     ticks = tuple((float(at), lane_text(pair.setting)) for at, pair in zip(y, pairs, strict=True))
     panel = Panel(
         x=Axis(title),
         y=Axis(ticks=ticks, limits=(-0.6, len(pairs) - 0.4), has_grid=False),
-        marks=tuple(marks),
+        marks=tuple(_marks(pairs, y)),
         rules=(Rule(chance, "chance", "x"),) if math.isfinite(chance) else (),
         height_px=90 + 32 * len(pairs),
     )
@@ -91,3 +66,27 @@ def published(pairs: Sequence[Pair], title: str, chance: float) -> Figure | NoFi
         LegendEntry("measured", palette.BLUE),
     )
     return Figure((panel,), legend)
+
+
+def _marks(pairs: Sequence[Pair], y: np.ndarray) -> Iterator[Mark]:
+    """Of each setting both values over the line that joins them."""
+    theirs = np.array([pair.published for pair in pairs])
+    ours = np.array([pair.measured for pair in pairs])
+    for a, b, at in zip(theirs, ours, y, strict=True):
+        if math.isfinite(a) and math.isfinite(b):
+            yield Line(plain([a, b]), (float(at), float(at)), palette.FAINT, width=2)
+    kinds: tuple[tuple[str, np.ndarray, str, Symbol], ...] = (
+        ("published", theirs, palette.VERMILLION, "ring"),
+        ("measured", ours, palette.BLUE, "dot"),
+    )
+    for what, values, colour, symbol in kinds:
+        labels = [f"{p.setting}\n{what} {number(v)}" for p, v in zip(pairs, values, strict=True)]
+        yield Points(
+            x=plain(values),
+            y=plain(y),
+            colour=colour,
+            labels=tuple(labels),
+            keys=tuple(pair.key for pair in pairs),
+            symbol=symbol,
+            size=11,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,11 @@ from resnet_sweep.report.plots.figure import (
     Panel,
     Points,
     Rule,
+    Symbol,
 )
+from resnet_sweep.report.plots.parts import figure_of_parts, parts_of
+from resnet_sweep.report.plots.trials import Estimate, Trial, estimates_of, means_of, trials_of
 from resnet_sweep.report.plots.values import (
-    best_order,
     floats,
     lane_text,
     names_of,
@@ -33,6 +36,7 @@ from resnet_sweep.report.text import number
 
 _MOST = 20
 _LANE_PX = 30
+_LAST, _TEST = "last_val_accuracy", "test_accuracy"
 
 
 def chance_of(runs: pd.DataFrame) -> float:
@@ -43,77 +47,113 @@ def chance_of(runs: pd.DataFrame) -> float:
 
 
 def ranking(runs: pd.DataFrame) -> Figure | NoFigure:
-    """The best runs one below the other, each with its intervals.
+    """The best runs one below the other, each with its intervals; of repeats their means.
 
     Args:
         runs: A row a run.
     """
-    order = best_order(runs)[:_MOST]
-    low = floats(runs, "last_val_accuracy_low")
-    test = floats(runs, "test_accuracy_low")
-    if len(objective_names(runs)) != 1 or not order:
+    return figure_of_parts(parts_of(runs), _computed)
+
+
+def _computed(runs: pd.DataFrame) -> Figure | NoFigure:
+    trials = trials_of(runs)
+    shown = _Shown(runs, trials[:_MOST])
+    if len(objective_names(runs)) != 1 or not (shown.is_known(_LAST) or shown.is_known(_TEST)):
         return NoFigure()
-    if not (np.isfinite(low[order]).any() or np.isfinite(test[order]).any()):
-        return NoFigure()
-    y = [float(len(order) - 1 - i) for i in range(len(order))]
     marks: list[Mark] = []
     legend: list[LegendEntry] = []
-    best = objective_title(runs, "objective")
     if set(texts(runs, "metric")) & {"best_val_accuracy"}:
-        marks.append(_points(runs, order, y, "objective", palette.FAINT, "diamond"))
+        marks.append(shown.points("objective", palette.FAINT, "diamond"))
+        best = objective_title(runs, "objective")
         legend.append(LegendEntry(f"{best}: optimistic", palette.FAINT, "diamond"))
+    of = "mean over seeds" if shown.are_means else "95% interval"
     for name, colour, lift, title in (
-        ("last_val_accuracy", palette.BLUE, 0.0, "last epoch, 95% interval"),
-        ("test_accuracy", palette.GREEN, -0.26, "test split, 95% interval"),
+        (_LAST, palette.BLUE, 0.0, f"last epoch, {of}"),
+        (_TEST, palette.GREEN, -0.26, f"test split, {of}"),
     ):
-        if np.isfinite(floats(runs, name)[order]).any():
-            marks.append(_points(runs, order, [value + lift for value in y], name, colour, "dot"))
+        if shown.has(name):
+            marks.append(shown.points(name, colour, "dot", lift))
             legend.append(LegendEntry(title, colour))
     chance = chance_of(runs)
-    rules = (Rule(chance, "chance", "x"),) if math.isfinite(chance) else ()
+    num = len(shown.trials)
     panel = Panel(
         x=Axis("accuracy"),
-        y=Axis(ticks=_lanes(runs, order, y), limits=(-0.7, len(order) - 0.3), has_grid=False),
+        y=Axis(ticks=shown.lanes(), limits=(-0.7, num - 0.3), has_grid=False),
         marks=tuple(marks),
-        rules=rules,
-        height_px=70 + _LANE_PX * len(order),
+        rules=(Rule(chance, "chance", "x"),) if math.isfinite(chance) else (),
+        height_px=70 + _LANE_PX * num,
     )
-    return Figure((panel,), tuple(legend), _caption(len(order), len(best_order(runs))))
+    return Figure((panel,), tuple(legend), _caption(shown, len(trials)))
 
 
-def _caption(num_shown: int, num_all: int) -> str:
-    shown = f"The {num_shown} best of {num_all} completed runs. " if num_all > num_shown else ""
+def _caption(shown: _Shown, num_all: int) -> str:
+    num = len(shown.trials)
+    what = "trials" if shown.are_means else "completed runs"
+    more = f"The {num} best of {num_all} {what}. " if num_all > num else ""
+    if shown.are_means:
+        return (
+            f"{more}A trial of several seeds stands where their mean is, with its 95% t interval: "
+            "it holds the mean over all seeds in 95 of 100 cases."
+        )
     return (
-        f"{shown}An interval holds the true accuracy in 95 of 100 cases; a run whose last epoch's "
+        f"{more}An interval holds the true accuracy in 95 of 100 cases; a run whose last epoch's "
         "interval lies above chance has learned."
     )
 
 
-def _lanes(runs: pd.DataFrame, order: list[int], y: list[float]) -> tuple[tuple[float, str], ...]:
-    names, settings = names_of(runs), settings_of(runs, order)
-    return tuple((at, lane_text(names[i], settings[i])) for at, i in zip(y, order, strict=True))
+class _Shown:
+    """The trials that are drawn, from top to bottom."""
 
+    def __init__(self, runs: pd.DataFrame, trials: Sequence[Trial]) -> None:
+        self.runs, self.trials = runs, trials
+        self.means = means_of(runs, trials)
+        self.are_means = any(self.means)
+        self.rows = [trial.rows[0] for trial in trials]
+        self.names = names_of(runs, by_trial=True)
 
-def _points(
-    runs: pd.DataFrame, order: list[int], y: list[float], name: str, colour: str, symbol: str
-) -> Points:
-    values = floats(runs, name)[order]
-    low, high = floats(runs, f"{name}_low")[order], floats(runs, f"{name}_high")[order]
-    title = objective_title(runs, name) if name == "objective" else name
-    names = names_of(runs)
-    labels = [
-        f"{names[i]}\n{title} {number(value)}"
-        + (f" ({number(a)} to {number(b)})" if math.isfinite(a) else "")
-        for i, value, a, b in zip(order, values, low, high, strict=True)
-    ]
-    has_intervals = bool(np.isfinite(low).any())
-    return Points(
-        x=plain(values),
-        y=tuple(y),
-        colour=colour,
-        labels=tuple(labels),
-        keys=tuple(order),
-        symbol="diamond" if symbol == "diamond" else "dot",
-        size=8,
-        intervals=tuple(zip(plain(low), plain(high), strict=True)) if has_intervals else (),
-    )
+    def _estimates(self, name: str) -> list[Estimate]:
+        return estimates_of(self.runs, self.trials, self.means, name)
+
+    def has(self, name: str) -> bool:
+        """Whether any has a number."""
+        return any(math.isfinite(one.value) for one in self._estimates(name))
+
+    def is_known(self, name: str) -> bool:
+        """Whether any has an interval; of means the number is enough."""
+        found = zip(self._estimates(name), self.means, strict=True)
+        return any(
+            one.has_interval or (bool(mean) and math.isfinite(one.value)) for one, mean in found
+        )
+
+    def lanes(self) -> tuple[tuple[float, str], ...]:
+        """Height and name of each."""
+        settings = settings_of(self.runs, self.rows)
+        texts_ = [lane_text(self.names[row], settings[row]) for row in self.rows]
+        return tuple(zip(self._heights(), texts_, strict=True))
+
+    def _heights(self) -> list[float]:
+        return [float(len(self.rows) - 1 - i) for i in range(len(self.rows))]
+
+    def points(self, name: str, colour: str, symbol: Symbol, lift: float = 0.0) -> Points:
+        """A mark a trial; the objective carries no interval, for it is optimistic."""
+        found = self._estimates(name)
+        if name == "objective":
+            found = [Estimate(trial.mean, math.nan, math.nan) for trial in self.trials]
+        title = objective_title(self.runs, name) if name == "objective" else name
+        labels = [
+            f"{self.names[row]}\n{'mean ' if mean else ''}{title} {number(one.value)}"
+            + (f" ({number(one.low)} to {number(one.high)})" if one.has_interval else "")
+            for row, one, mean in zip(self.rows, found, self.means, strict=True)
+        ]
+        ends = (plain(one.low for one in found), plain(one.high for one in found))
+        has_intervals = any(one.has_interval for one in found)
+        return Points(
+            x=plain(one.value for one in found),
+            y=tuple(y + lift for y in self._heights()),
+            colour=colour,
+            labels=tuple(labels),
+            keys=tuple(self.rows),
+            symbol=symbol,
+            size=8,
+            intervals=tuple(zip(*ends, strict=True)) if has_intervals else (),
+        )

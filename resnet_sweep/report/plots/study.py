@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from resnet_sweep.report.plots.values import (
-    coordinate,
-    floats,
-    is_missing,
-    value_text,
-    varying,
-)
+from resnet_sweep.report.plots.categories import categories_of
+from resnet_sweep.report.plots.coordinates import coordinate
+from resnet_sweep.report.plots.values import floats, varying
 
 if TYPE_CHECKING:
     import optuna
@@ -82,12 +78,12 @@ def _parameter(
     place = coordinate(runs, name, log_parameters)
     if place.is_categorical:
         # As texts: lists and mappings are no values that Optuna takes.
-        texts = [
-            None if is_missing(value) else value_text(value, 24) for value in runs[name].tolist()
-        ]
-        choices = sorted({text for text in texts if text is not None})
-        return optuna.distributions.CategoricalDistribution(choices), list(texts)
+        found = categories_of(runs, name)
+        texts = [found.labels[i] if i >= 0 else None for i in found.places]
+        return optuna.distributions.CategoricalDistribution(found.labels), list(texts)
     finite = place.positions[np.isfinite(place.positions)]
+    if finite.size == 0:
+        return None, [None] * len(place.positions)
     distribution = optuna.distributions.FloatDistribution(
         float(finite.min()), float(finite.max()), log=place.axis.scale == "log"
     )

@@ -18,7 +18,7 @@ from resnet_sweep.report.plots.figure import (
     NoFigure,
     Panel,
 )
-from resnet_sweep.report.plots.values import names_of, texts, value_text
+from resnet_sweep.report.plots.values import names_of, rows_of, texts, value_text
 from resnet_sweep.report.text import duration
 
 _MOST_LANES = 40
@@ -36,12 +36,15 @@ class _Span:
     rows: tuple[int, ...]
 
 
-def timeline(attempts: pd.DataFrame, now: datetime) -> Figure | NoFigure:
+def timeline(
+    attempts: pd.DataFrame, now: datetime, runs: pd.DataFrame | None = None
+) -> Figure | NoFigure:
     """Bars from start to end, coloured by how each attempt ended.
 
     Args:
         attempts: A row an attempt at a run.
         now: Where bars of running ones end.
+        runs: The table that bars are to be found in by a click; None for none.
     """
     lanes = _lanes(attempts, now)
     if not lanes:
@@ -52,7 +55,8 @@ def timeline(attempts: pd.DataFrame, now: datetime) -> Figure | NoFigure:
     shown = {name: _joined(lane, finest) for name, lane in shown.items()}
     heights = {name: float(len(shown) - 1 - i) for i, name in enumerate(shown)}
     states = [s for s in palette.STATES if any(span.state == s for span in spans)]
-    marks = tuple(_bars(shown, heights, state) for state in states)
+    places = rows_of(attempts, runs, by_run=True) if runs is not None else None
+    marks = tuple(_bars(shown, heights, state, places) for state in states)
     ticks = tuple((heights[name], value_text(name, 24)) for name in shown)
     panel = Panel(
         x=Axis(scale="time"),
@@ -122,7 +126,12 @@ def _joined(lane: list[_Span], finest: float) -> list[_Span]:
     return spans
 
 
-def _bars(lanes: dict[str, list[_Span]], heights: dict[str, float], state: str) -> Bars:
+def _bars(
+    lanes: dict[str, list[_Span]],
+    heights: dict[str, float],
+    state: str,
+    places: np.ndarray | None,
+) -> Bars:
     chosen = [(s, heights[name]) for name, lane in lanes.items() for s in lane if s.state == state]
     return Bars(
         start=tuple(span.start for span, _ in chosen),
@@ -130,4 +139,11 @@ def _bars(lanes: dict[str, list[_Span]], heights: dict[str, float], state: str) 
         y=tuple(y for _, y in chosen),
         colour=palette.STATES[state],
         labels=tuple(span.label for span, _ in chosen),
+        keys=() if places is None else tuple(_key(span, places) for span, _ in chosen),
     )
+
+
+def _key(span: _Span, places: np.ndarray) -> int | None:
+    """The run that a bar belongs to; None for a bar of several, and of one that is unknown."""
+    found = {int(places[row]) for row in span.rows}
+    return found.pop() if len(found) == 1 and -1 not in found else None

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 import pandas as pd
 
-from resnet_sweep.report.columns import objectives_of, parameters_of
-from resnet_sweep.report.plots.figure import Axis
+from resnet_sweep.report.columns import directions_of, objectives_of, parameters_of
 from resnet_sweep.report.text import beginning, one_line, short_keys
 
-_LOG_SPAN = 100
-_MAX_CATEGORIES = 12
 _LANE_CHARS = 60
-_OTHER = "other"
+_TOO_LARGE = 1e100
 _KEY_COLUMNS = ("study", "ticket", "number", "repeat", "attempt", "folder")
 
 
@@ -31,8 +27,28 @@ def floats(table: pd.DataFrame, name: str) -> np.ndarray:
     """A column as float64, NaN where there is no number or no such column."""
     if name not in table:
         return np.full(len(table), np.nan)
-    numbers = pd.to_numeric(table[name], errors="coerce")
+    try:
+        numbers = pd.to_numeric(table[name], errors="coerce")
+    except OverflowError:
+        return np.array([_float(value) for value in table[name].tolist()], dtype=np.float64)
     return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _float(value: object) -> float:
+    """A value of a column that has whole numbers too large for a float."""
+    if not is_number(value):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def can_be_drawn(values: np.ndarray) -> np.ndarray:
+    """Which numbers a picture can show: of larger ones the distances are not finite."""
+    # Of NaN both are false.
+    found: np.ndarray = np.abs(values) < _TOO_LARGE
+    return found
 
 
 def texts(table: pd.DataFrame, name: str) -> list[str]:
@@ -45,8 +61,8 @@ def texts(table: pd.DataFrame, name: str) -> list[str]:
 
 
 def plain(values: Iterable[float]) -> tuple[float | None, ...]:
-    """Numbers for a figure: what is not finite becomes a gap."""
-    return tuple(value if math.isfinite(value) else None for value in map(float, values))
+    """Numbers for a figure: what cannot be drawn becomes a gap."""
+    return tuple(value if abs(value) < _TOO_LARGE else None for value in map(float, values))
 
 
 def objective_names(runs: pd.DataFrame) -> list[str]:
@@ -55,12 +71,8 @@ def objective_names(runs: pd.DataFrame) -> list[str]:
 
 
 def maximizes(runs: pd.DataFrame) -> list[bool]:
-    """For each objective whether more is better, as most runs say."""
-    objectives = objectives_of(runs)
-    told = [text for text in texts(runs, "direction") if text]
-    usual = max(set(told), key=told.count) if told else ""
-    directions = [part.strip() for part in usual.split(",")]
-    return [i < len(directions) and directions[i] == "maximize" for i in range(len(objectives))]
+    """For each objective whether more is better."""
+    return list(directions_of(runs))
 
 
 def objective_title(runs: pd.DataFrame, name: str) -> str:
@@ -82,8 +94,13 @@ def value_text(value: object, limit: int | None = 40) -> str:
     return "" if is_missing(value) else one_line(value, limit)
 
 
-def names_of(runs: pd.DataFrame) -> list[str]:
-    """What each run is called: ``trial 3``, ``trial 3, repeat 1`` or its folder's name."""
+def names_of(runs: pd.DataFrame, *, by_trial: bool = False) -> list[str]:
+    """What each run is called: ``trial 3``, ``trial 3, repeat 1`` or its folder's name.
+
+    Args:
+        runs: The table.
+        by_trial: Leaves out which repeat it is.
+    """
     rows = zip(
         *(texts(runs, name) for name in ("number", "ticket", "repeat", "folder")), strict=True
     )
@@ -95,7 +112,7 @@ def names_of(runs: pd.DataFrame) -> list[str]:
             name = f"planned trial {ticket}"
         else:
             name = one_line(PurePath(folder).name or "run", 40)
-        names.append(f"{name}, repeat {repeat}" if repeat else name)
+        names.append(f"{name}, repeat {repeat}" if repeat and not by_trial else name)
     studies = texts(runs, "study")
     if len(set(studies)) > 1:
         names = [
@@ -149,84 +166,25 @@ def titles_of(runs: pd.DataFrame, rows: Iterable[int]) -> dict[int, str]:
     }
 
 
-def best_order(runs: pd.DataFrame, states: Sequence[str] = ("COMPLETE",)) -> list[int]:
-    """Positions of runs with a finite first objective, best first."""
-    objectives = objectives_of(runs)
-    if not objectives or runs.empty:
-        return []
-    values = floats(runs, objectives[0])
-    is_in = np.isin(np.array(texts(runs, "state")), states) & np.isfinite(values)
-    signed = -values if maximizes(runs)[0] else values
-    return [int(i) for i in np.argsort(signed, kind="stable") if is_in[i]]
+def rows_of(history: pd.DataFrame, runs: pd.DataFrame, *, by_run: bool = False) -> np.ndarray:
+    """For each row of the history the position of its run in the table; -1 without one.
 
-
-def rows_of(history: pd.DataFrame, runs: pd.DataFrame) -> np.ndarray:
-    """For each row of the history the position of its run in the table; -1 without one."""
+    Args:
+        history: A row an epoch, or an attempt.
+        runs: A row a run.
+        by_run: An earlier attempt belongs to the run that took it up again.
+    """
     shared = [name for name in _KEY_COLUMNS if name in history and name in runs]
+    if by_run and "ticket" in shared and not runs["ticket"].isna().any():
+        shared = [name for name in shared if name in ("study", "ticket", "repeat")]
     keys = zip(*(texts(runs, name) for name in shared), strict=True)
     positions = {key: i for i, key in enumerate(keys)}
     rows = zip(*(texts(history, name) for name in shared), strict=True)
     return np.array([positions.get(key, -1) for key in rows], dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class Coordinate:
-    """A parameter's column as positions on an axis.
-
-    Attributes:
-        positions: NaN where the parameter has no part in the run.
-        axis: Where they lie.
-        is_categorical: Positions are indices of the axis's ticks.
-    """
-
-    positions: np.ndarray
-    axis: Axis
-    is_categorical: bool
-
-
-def coordinate(runs: pd.DataFrame, name: str, log_parameters: frozenset[str]) -> Coordinate:
-    """Places a parameter's values on an axis: numbers by value, all else by name.
-
-    Args:
-        runs: The table.
-        name: The parameter's column.
-        log_parameters: Drawn on a logarithmic axis whatever they span.
-    """
-    values = runs[name].tolist()
-    present = [value for value in values if not is_missing(value)]
-    if present and all(map(_is_number, present)):
-        return _numeric(floats(runs, name), name in log_parameters)
-    names = [value_text(value, 24) for value in values]
-    counts: dict[str, int] = {}
-    for text, value in zip(names, values, strict=True):
-        if not is_missing(value):
-            counts[text] = counts.get(text, 0) + 1
-    kept = sorted(sorted(counts, key=lambda text: -counts[text])[:_MAX_CATEGORIES])
-    ticks = kept + [_OTHER] * (len(counts) > len(kept))
-    place = {text: float(i) for i, text in enumerate(kept)}
-    positions = np.array(
-        [
-            np.nan if is_missing(value) else place.get(text, float(len(kept)))
-            for text, value in zip(names, values, strict=True)
-        ]
-    )
-    limits = (-0.6, len(ticks) - 0.4)
-    axis = Axis(ticks=tuple((float(i), t) for i, t in enumerate(ticks)), limits=limits)
-    return Coordinate(positions, axis, is_categorical=True)
-
-
-def _numeric(values: np.ndarray, is_told_log: bool) -> Coordinate:
-    finite = values[np.isfinite(values)]
-    is_positive = bool(finite.size) and float(finite.min()) > 0
-    spans = is_positive and float(finite.max()) / float(finite.min()) > _LOG_SPAN
-    is_log = is_positive and (is_told_log or spans)
-    distinct = np.unique(finite)
-    ticks = tuple((float(v), f"{v:.4g}") for v in distinct) if 0 < distinct.size <= 4 else ()
-    axis = Axis(scale="log" if is_log else "linear", ticks=ticks)
-    return Coordinate(np.where(np.isfinite(values), values, np.nan), axis, is_categorical=False)
-
-
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number; true and false are none."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(
         value, bool | np.bool_
     )
@@ -245,17 +203,3 @@ def sampled(positions: Sequence[int], most: int, keep: Iterable[int] = ()) -> li
     drawn = np.random.default_rng(0).choice(len(positions), most, replace=False)
     chosen = {positions[i] for i in drawn} | set(keep)
     return [position for position in positions if position in chosen]
-
-
-def category_colours(runs: pd.DataFrame, palette: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """The first parameter that a colour can tell, and the colour of each of its values.
-
-    Returns:
-        Name and colours by text; an empty name where there is none.
-    """
-    for name in varying(runs):
-        values: list[Any] = [value for value in runs[name].tolist() if not is_missing(value)]
-        names = sorted({value_text(value, 24) for value in values})
-        if 2 <= len(names) <= len(palette) and not all(map(_is_number, values)):
-            return name, dict(zip(names, palette, strict=False))
-    return "", {}
