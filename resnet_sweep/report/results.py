@@ -29,6 +29,7 @@ def load_results(
             them, ``results.csv`` files, URLs of Optuna storages; one or several.
         attempts: Of trials that were taken up again the last attempt, or all.
         config: Dotted keys of the configuration that get columns as well; "all" for every key.
+            One that is a parameter of all its runs has its column already.
 
     Returns:
         A row a run: a trial, or with repeats each of its runs. In this order:
@@ -39,7 +40,9 @@ def load_results(
         RUNNING, WAITING);
 
         every parameter under its key: Int64, float64, boolean or string, object for mixtures,
-        where None is the value null and missing means that it has no part in the trial;
+        where None is the value null and missing means that it has no part in the trial. Of
+        several sources what one has swept and others have fixed is a parameter of all, and so is
+        the choice of a group, of ``model`` for instance, in which they differ;
 
         ``objective`` (float64; of several ``objective_0`` and so on), ``metric`` (string, the
         column that the objective repeats), ``direction`` (string), ``published`` (float64) and

@@ -28,7 +28,7 @@ def swept_parameters(table: pd.DataFrame) -> list[str]:
     Args:
         table: Of runs; one without a state or an objective has none.
     """
-    return [name for name in _parameters(table) if not _SEED.fullmatch(name)]
+    return [name for name in _parameters(table) if not is_seed(name)]
 
 
 def swept_seeds(table: pd.DataFrame) -> list[str]:
@@ -37,7 +37,16 @@ def swept_seeds(table: pd.DataFrame) -> list[str]:
     Args:
         table: Of runs.
     """
-    return [name for name in _parameters(table) if _SEED.fullmatch(name)]
+    return [name for name in _parameters(table) if is_seed(name)]
+
+
+def is_seed(name: str) -> bool:
+    """Whether a parameter only makes a repetition of a run.
+
+    Args:
+        name: Its key, or the name of its column.
+    """
+    return _SEED.fullmatch(name) is not None
 
 
 def repetitions(*tables: pd.DataFrame) -> list[list[Key]]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from omegaconf import OmegaConf
 from studies import StudyOnDisk, study_of_every_kind
 
 from resnet_sweep.faults import ResultsError
+from resnet_sweep.report.columns import parameters_of
 from resnet_sweep.report.report import Report
 from resnet_sweep.report.results import load_history, load_results
 from resnet_sweep.report.sources import open_sources
@@ -150,6 +152,69 @@ def test_several_studies_with_different_parameters_come_back_from_one_file(tmp_p
         load_results(tmp_path / "report"), load_results([tmp_path / name for name in "abc"])
     )
     pd.testing.assert_frame_equal(load_history(tmp_path / "report" / "results.csv"), report.history)
+
+
+def ran(folder: Path, config: str, choices: dict) -> Path:
+    """A run's folder, with what Hydra saves in it."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").write_text(config)
+    hydra = {"hydra": {"mode": "MULTIRUN", "runtime": {"choices": choices}}}
+    OmegaConf.save(OmegaConf.create(hydra), folder / ".hydra" / "hydra.yaml")
+    return folder
+
+
+def searches(base: Path) -> list[Path]:
+    """A search for each of two networks, and one that kept its learning rate."""
+    config = "optimizer: {lr: 0.1, decay: '${optimizer.lr}', clip: null}\ntrainer: {seed: 3}\n"
+    swept = {
+        "resnet": [{"optimizer.lr": 0.25}, {"optimizer.lr": 0.5}],
+        "plain": [{"optimizer.lr": 0.25, "trainer.seed": 1}],
+        "fixed": [{"optimizer.decay": 0.5, "optimizer.clip": 1.0}],
+    }
+    for name, settings in swept.items():
+        study = StudyOnDisk(base / name, n_trials=3, name=name)
+        for ticket, values in enumerate(settings):
+            study.add(ticket, values, values=0.5)
+        # One run is enough.
+        choices = {"model": f"{name}18", "data": "digits", "study": name, "hydra/launcher": name}
+        ran(base / name / "trials" / "0", config, choices)
+        study.close()
+    return [base / name for name in swept]
+
+
+def test_what_differs_between_sources_is_a_parameter_of_all(tmp_path):
+    paths = searches(tmp_path)
+    table = load_results(paths)
+    parameters = ["optimizer.lr", "model", "optimizer.clip", "trainer.seed", "optimizer.decay"]
+    assert sorted(parameters_of(table)) == sorted(parameters)
+    ended = table[table["state"] == "COMPLETE"]
+    assert ended["model"].tolist() == ["resnet18", "resnet18", "plain18", "fixed18"]
+    assert ended["optimizer.lr"].tolist() == [0.25, 0.5, 0.25, 0.1]
+    assert ended["optimizer.clip"].tolist() == [None, None, None, 1.0]
+    # The seed is told by its own column, and what follows the learning rate by that.
+    assert ended["trainer.seed"].tolist() == [pd.NA, pd.NA, 1, pd.NA]
+    assert ended["optimizer.decay"].dropna().tolist() == [0.5]
+    waiting = table[table["state"] == "WAITING"]
+    assert len(waiting) == 5
+    assert waiting[parameters].isna().all(axis=None)
+    report = Report(open_sources(paths))
+    report.write_tables(StudyFolder(tmp_path))
+    pd.testing.assert_frame_equal(load_results(tmp_path / "results.csv"), report.runs)
+
+
+def test_one_source_has_the_parameters_that_it_has_swept(tmp_path):
+    for path in searches(tmp_path):
+        assert "model" not in load_results(path)
+    twice = load_results([tmp_path / "resnet", tmp_path / "resnet"])
+    assert parameters_of(twice) == ["optimizer.lr"]
+
+
+def test_a_source_of_which_no_run_is_there_tells_nothing_of_its_settings(tmp_path):
+    paths = searches(tmp_path)
+    shutil.rmtree(tmp_path / "plain" / "trials")
+    table = load_results(paths)
+    assert table[table["study"] == "plain"]["model"].isna().all()
+    assert set(table["model"].dropna()) == {"resnet18", "fixed18"}
 
 
 def test_a_study_in_memory_is_what_it_has_written(tmp_path):
