@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from resnet_sweep.study.canonical import same
+
 MISSING = float("nan")
 OF_A_RUN = ("study", "ticket", "number", "repeat", "attempt")
 _BEFORE = (*OF_A_RUN, "state")
@@ -124,10 +126,14 @@ def frame(rows: Sequence[Row], keys: Iterable[Keys] = ()) -> pd.DataFrame:
 
 
 def _told_by_parameters(rows: Sequence[Row]) -> set[str]:
-    """Settings that are parameters of all runs that have them: their columns would be the same."""
-    keys = {key for row in rows for key in row.parameters}
-    beside = {key for row in rows for key in row.settings if key not in row.parameters}
-    return {key for row in rows for key in row.settings if key in keys and key not in beside}
+    """Settings that have the parameter's value in all runs that have them."""
+    keys = {key for row in rows for key in row.settings.keys() & row.parameters.keys()}
+    return {key for key in keys if all(_tells(row, key) for row in rows if key in row.settings)}
+
+
+def _tells(row: Row, key: str) -> bool:
+    # Of a group the parameter is the choice, and the setting all that is in it.
+    return key in row.parameters and same(_plain(row.parameters[key]), _plain(row.settings[key]))
 
 
 def _place(name: str) -> int:

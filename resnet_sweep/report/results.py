@@ -29,7 +29,7 @@ def load_results(
             them, ``results.csv`` files, URLs of Optuna storages; one or several.
         attempts: Of trials that were taken up again the last attempt, or all.
         config: Dotted keys of the configuration that get columns as well; "all" for every key.
-            One that is a parameter of all its runs has its column already.
+            One that is a parameter, with the same values, has its column already.
 
     Returns:
         A row a run: a trial, or with repeats each of its runs. In this order:

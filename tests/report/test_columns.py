@@ -117,6 +117,8 @@ def test_a_setting_that_is_a_parameter_has_one_column():
     # Where the parameter has no part the setting says what was used instead.
     beside = frame([*rows, Row({}, {}, settings={"lr": 3})])
     assert beside["config_lr"].tolist()[0::2] == [1, 3]
+    of_a_group = frame([Row({}, {"model": "resnet"}, settings={"model": {"depth": 50}})])
+    assert of_a_group["config_model"].tolist() == [{"depth": 50}]
 
 
 @pytest.mark.parametrize(

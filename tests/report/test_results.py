@@ -127,8 +127,9 @@ def test_values_keep_their_types_and_parts_of_the_space(tmp_path):
     table = load_results(tmp_path)
     assert parameters_of(table) == list("abcdef")
     assert [str(table[name].dtype) for name in "abcdef"] == [
-        *("Int64", "float64", "boolean", "object", "object", "object")
+        *("Int64", "object", "boolean", "object", "object", "object")
     ]
+    assert table["b"].tolist() == [None, 2, 0.5]
     assert table["d"].tolist() == ["1", 1, "x"]
     assert table["e"].tolist()[:2] == [None, "x"]
     assert math.isnan(table["e"].tolist()[2])
@@ -303,9 +304,8 @@ def test_the_configuration_on_request(tmp_path):
     with_configs(tmp_path)
     keys = ["model.depth", "x", "same", "model", "model.name"]
     table = load_results(tmp_path, config=keys)
-    assert table.columns.tolist()[-6:] == [
-        *("folder", "model.depth", "config_x", "same", "model", "model.name")
-    ]
+    # What is a parameter has its column already.
+    assert table.columns.tolist()[-5:] == ["folder", "model.depth", "same", "model", "model.name"]
     assert str(table["model.depth"].dtype) == "Int64"
     assert table["model.depth"].tolist() == [50, 50, pd.NA]
     assert table["same"].tolist()[:2] == [50, 50]
@@ -313,7 +313,7 @@ def test_the_configuration_on_request(tmp_path):
     everything = load_results(tmp_path, config="all")
     names = everything.columns.tolist()
     assert names[names.index("folder") + 1 :] == [
-        *("model.depth", "model.name", "same", "odd", "list", "config_x")
+        *("model.depth", "model.name", "same", "odd", "list")
     ]
     assert everything["odd"].tolist()[0] == "${resolver_of_the_application:1}"
     assert everything["list"].tolist()[0] == [1, 50]
