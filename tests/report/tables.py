@@ -323,7 +323,7 @@ def odd() -> dict[str, PageContent]:
         run(3, {"b": True}, objective=0.6, last=0.6),
         run(4, {"b": False, "a": {"deep": 1}}, objective=-inf),
     ]
-    repeats = [
+    repeated = [
         run(i // 2, {lr: 0.1 ** (i // 2)}, objective=0.5 + i / 10, last=0.6, repeat=i % 2)
         for i in range(6)
     ]
@@ -340,10 +340,59 @@ def odd() -> dict[str, PageContent]:
         "failed": content("failed", failed),
         "running": content("running", [begun, waiting], is_active=True, left_s=60.0),
         "strange": content("strange", strange),
-        "repeats": content("repeats", repeats),
+        "repeats": content("repeats", repeated),
         "foreign": content("foreign", foreign),
         "single": content("single", single),
         "retried": content("retried", retried),
         "studies": content("studies", studies),
         "two objectives": two_objectives(12),
+        "seeds": repeats(),
+        "two studies": two_studies(),
+        "extremes": extremes(),
     }
+
+
+def repeats() -> PageContent:
+    """Three seeds a trial: the luckiest run is not of the best trial, and a good one fails once."""
+    lr = "optimizer.lr"
+    values = [(0.70, 0.72, 0.74), (0.60, 0.60, 0.81), (0.95, 0.95, None), (0.5, 0.52, 0.51)]
+    rows = [
+        run(
+            trial,
+            {lr: 0.1**trial},
+            "FAIL" if value is None else "COMPLETE",
+            study="seeds",
+            repeat=repeat,
+            seed=repeat,
+            folder=f"/tmp/seeds/trials/{trial}/{repeat}",
+            **({} if value is None else {"objective": value, "last": value - 0.02}),
+        )
+        for trial, seeds in enumerate(values)
+        for repeat, value in enumerate(seeds)
+    ]
+    return PageContent("seeds", START, frame(rows), attempts=frame(rows))
+
+
+def two_studies() -> PageContent:
+    """An accuracy and a loss: more of the one is better, less of the other."""
+    rows = [
+        run(i, {"lr": 0.1**i, "a": i % 3}, study="s_accuracy", objective=0.5 + i / 50, last=0.6)
+        for i in range(8)
+    ]
+    loss = {"metric": "last_val_loss", "direction": "minimize"}
+    rows += [
+        run(i, {"lr": 0.1**i, "b": i % 2}, study="s_loss", objective=2 - i / 10, **loss)
+        for i in range(6)
+    ]
+    return PageContent("s_accuracy, s_loss", START, frame(rows), attempts=frame(rows))
+
+
+def extremes() -> PageContent:
+    """Numbers that are too large for a picture."""
+    rows = [
+        run(i, {"p": p, "q": i}, objective=value)
+        for i, (p, value) in enumerate(
+            [(1, 1e308), (2, -1e308), (10**400, 0.5), (3, 0.6), (-(10**400), 0.7), (4, 0.8)]
+        )
+    ]
+    return PageContent("extremes", START, frame(rows), attempts=frame(rows))

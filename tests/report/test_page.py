@@ -12,7 +12,10 @@ import pytest
 import tables
 
 from resnet_sweep.report.columns import frame
+from resnet_sweep.report.page.comparisons import comparisons
+from resnet_sweep.report.page.content import PageContent
 from resnet_sweep.report.page.failures import failures
+from resnet_sweep.report.page.means import means_tables
 from resnet_sweep.report.page.page import page_html, write_page
 from resnet_sweep.report.page.pictures import script_json
 from resnet_sweep.report.page.table import runs_table
@@ -61,6 +64,136 @@ def test_the_summary_names_runs_that_may_be_as_good():
     rows = [RUN(i, {"lr": i}, objective=0.7 - i / 100, last=0.69) for i in range(3)]
     text = words(dataclasses.replace(tables.lr_trials(), runs=frame(rows)))
     assert "2 other runs have an interval that reaches into its own" in text
+
+
+def test_a_run_that_is_wholly_better_does_not_reach_into_the_interval_of_the_best():
+    rows = [RUN(0, {"lr": 0}, objective=0.9, last=0.6), RUN(1, {"lr": 1}, objective=0.8, last=0.75)]
+    text = words(dataclasses.replace(tables.lr_trials(), runs=frame(rows)))
+    assert "reaches into its own" not in text
+    assert "1 other run ends clearly better" in text
+
+
+def test_an_equal_trial_that_was_not_run_again_is_no_rival():
+    rows = [RUN(i, {"lr": 0}, objective=0.9, last=0.6) for i in range(2)]
+    rows[1].facts["duplicate_of"] = 0
+    text = words(dataclasses.replace(tables.lr_trials(), runs=frame(rows)))
+    assert "reaches into its own" not in text
+    assert "chosen out of" not in text
+
+
+def test_of_repeats_the_best_trial_is_named_by_its_mean():
+    text = words(tables.repeats())
+    assert (
+        "The best is trial 0 (lr=1): best_val_accuracy mean 0.7200 over 3 seeds (95% t interval "
+        "0.6703 to 0.7697), each the best of 20 epochs: optimistic." in text
+    )
+    assert "3 of its 3 runs learned" in text
+    # Its own runs are no rivals.
+    assert "1 other trial has an interval that reaches into its own" in text
+    assert "chosen out of 4 trials" in text
+    assert "0.95" not in text
+    figure, last = key_figures(tables.repeats())[:2]
+    assert (figure.value, figure.label) == ("0.7200", "best mean val_accuracy")
+    assert figure.note == "over 3 seeds, best of 20 epochs: optimistic"
+    assert last.note == "95% t interval 0.6503 to 0.7497"
+
+
+def test_a_half_failed_trial_that_is_best_says_so():
+    runs = tables.repeats().runs
+    text = words(PageContent("half", tables.START, runs[runs["number"] == 2]))
+    assert "mean 0.9500 over 2 of its 3 seeds" in text
+
+
+def test_means_over_repeats_have_a_table():
+    (table,) = means_tables(tables.repeats().runs)
+    assert [(row.name, row.setting, row.num_runs) for row in table.rows] == [
+        ("trial 0", "lr=1", "3"),
+        ("trial 1", "lr=0.1", "3"),
+        ("trial 3", "lr=0.001", "3"),
+        ("trial 2", "lr=0.01", "2 of 3"),
+    ]
+    assert table.rows[0].cells == (
+        ("mean best_val_accuracy", "0.7200 (0.6703 to 0.7697)"),
+        ("worst to best", "0.7000 to 0.7400"),
+        ("mean last accuracy", "0.7000 (0.6503 to 0.7497)"),
+        ("learned", "100%"),
+    )
+    assert "Means over repeats" in page_html(tables.repeats())
+    assert "Means over repeats" not in page_html(tables.lr_trials())
+
+
+def test_studies_that_cannot_be_compared_have_a_best_each():
+    content = tables.two_studies()
+    text = words(content)
+    assert (
+        "The objectives of these studies cannot be compared: best_val_accuracy (more is better), "
+        "last_val_loss (less is better)." in text
+    )
+    assert "s_accuracy: The best is trial 7" in text
+    assert "s_loss: The best is trial 5" in text
+    assert [(f.value, f.label) for f in key_figures(content)[:2]] == [
+        ("0.6400", "best val_accuracy of s_accuracy"),
+        ("1.5000", "best last_val_loss of s_loss"),
+    ]
+    table = runs_table(content.runs)
+    assert next(column for column in table.columns if column.name == "metric").is_main
+
+
+@pytest.mark.parametrize(
+    ("command", "metric", "sentence"),
+    [
+        (None, "best_val_accuracy", "study=confirm with fresh seeds confirms it."),
+        (
+            "python -m x",
+            "best_val_accuracy",
+            "study=confirm with fresh seeds confirms it, by the command below.",
+        ),
+        (None, None, "runs with fresh seeds would confirm it."),
+    ],
+)
+def test_that_the_best_was_chosen_is_said(command, metric, sentence):
+    rows = [RUN(i, {"lr": i}, metric=metric, objective=i, last=0.7) for i in range(3)]
+    content = PageContent(
+        "x", tables.START, frame(rows), confirm_command=command, rerun_command="rerun"
+    )
+    assert f"It was chosen out of 3 runs, and luck has a part in that: {sentence}" in words(content)
+    assert (f'<pre class="command">{command}</pre>' in page_html(content)) is bool(command)
+
+
+def test_a_picture_that_fails_leaves_the_page(monkeypatch, caplog):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError(tables.HOSTILE)
+
+    monkeypatch.setattr("resnet_sweep.report.plots.all.history", fail)
+    monkeypatch.setattr("resnet_sweep.report.page.pictures.parallel", fail)
+    text = page_html(tables.search(30))
+    elements = Elements(text)
+    said = " ".join(elements.texts)
+    assert "\u201cHow the search went\u201d could not be drawn: ZeroDivisionError: " in said
+    assert "\u201cAll parameters at once\u201d could not be drawn" in said
+    assert "img" not in elements.tags
+    assert 'id="picture-parameters"' in text
+    assert 'id="picture-history"' not in text
+    assert "Traceback" in caplog.text
+
+
+def test_numbers_too_large_for_a_picture_cost_no_picture(caplog):
+    text = page_html(tables.extremes())
+    assert "could not be drawn" not in text
+    assert caplog.text == ""
+    for name in ("parameters", "parallel", "history"):
+        assert f'id="picture-{name}"' in text
+
+
+def test_a_comparison_without_other_settings_names_none():
+    table = tables.lr_trials().groups[:1].drop(columns="optimizer.lr")
+    (row,) = comparisons(table)
+    assert row["setting"] == ""
+    assert '<td data-label="at">-</td>' in page_html(
+        dataclasses.replace(tables.lr_trials(), groups=table)
+    )
+    (row,) = comparisons(table.assign(study="lr_trials"))
+    assert row["setting"] == "lr_trials"
 
 
 def test_an_objective_that_is_no_best_epoch_is_not_called_optimistic():

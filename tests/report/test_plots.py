@@ -5,13 +5,18 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tables
 
 from resnet_sweep.report.columns import frame
+from resnet_sweep.report.page.content import PageContent
+from resnet_sweep.report.plots import palette
+from resnet_sweep.report.plots.categories import categories_of, category_colours
+from resnet_sweep.report.plots.coordinates import coordinate
 from resnet_sweep.report.plots.curves import curves
 from resnet_sweep.report.plots.figure import Bars, Figure, Line, NoFigure, Points
-from resnet_sweep.report.plots.groups import groups
+from resnet_sweep.report.plots.groups import groups, luck_of
 from resnet_sweep.report.plots.history import history
 from resnet_sweep.report.plots.importances import importances
 from resnet_sweep.report.plots.intermediate import intermediate
@@ -21,8 +26,8 @@ from resnet_sweep.report.plots.pareto import front_of, pareto
 from resnet_sweep.report.plots.plotly import drawn, escaped
 from resnet_sweep.report.plots.png import write_pngs
 from resnet_sweep.report.plots.ranking import ranking
+from resnet_sweep.report.plots.study import study_of
 from resnet_sweep.report.plots.timeline import timeline
-from resnet_sweep.report.plots.coordinates import coordinate
 
 RUN = tables.run
 
@@ -100,6 +105,58 @@ def test_mixed_values_are_categories_and_a_missing_part_has_no_place():
     assert [name for _, name in place.axis.ticks] == ["[1, 2]", "null", "true", "x"]
     assert place.positions.tolist()[:4] == [1, 3, 0, 2]
     assert math.isnan(place.positions[4])
+
+
+def test_long_values_that_shorten_alike_stay_apart():
+    start, end = "x" * 40, "y" * 40
+    values = [f"{start}{i}{end}" for i in range(3)] + [f"{start}0{end}", "1", 1]
+    runs = frame([RUN(i, {"p": value}, objective=i / 10) for i, value in enumerate(values)])
+    found = categories_of(runs, "p")
+    assert len(set(found.labels)) == len(found.labels) == 5
+    assert found.places[0] == found.places[3]
+    assert {'"1"', "1"} <= {found.label(4), found.label(5), *found.labels}
+    place = coordinate(runs, "p", frozenset())
+    assert len(place.axis.ticks) == 5
+    assert place.positions[0] == place.positions[3] != place.positions[1]
+    name, colours, legend = category_colours(runs, palette.CATEGORIES)
+    assert name == "p"
+    assert len(set(colours)) == len(legend) == 5
+    study = study_of(runs, range(6), "objective", True, frozenset())
+    assert len(study.trials[0].distributions["p"].choices) == 5
+
+
+def test_null_among_few_numbers_is_a_category_before_them():
+    values = [None, 10.0, 9.0, None, 1.0]
+    runs = frame([RUN(i, {"p": value}, objective=0.5) for i, value in enumerate(values)])
+    runs["p"] = pd.Series(values, dtype=object)
+    place = coordinate(runs, "p", frozenset())
+    assert [name for _, name in place.axis.ticks] == ["null", "1", "9", "10"]
+    assert place.positions.tolist() == [0, 3, 2, 0, 1]
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_null_among_many_numbers_has_a_place_before_them(scale):
+    values = [None, *(float(i) for i in range(1, 31))]
+    runs = frame([RUN(i, {"p": value}, objective=0.5) for i, value in enumerate(values)])
+    runs["p"] = pd.Series(values, dtype=object)
+    place = coordinate(runs, "p", frozenset(["p"] if scale == "log" else []))
+    assert place.axis.scale == scale
+    assert place.positions[0] < 1
+    assert place.positions.tolist()[1:] == values[1:]
+    assert place.axis.ticks[0] == (place.positions[0], "null")
+
+
+def test_numbers_too_large_for_a_picture_are_left_out_of_it():
+    content = tables.extremes()
+    drawn_ = figure(parameters(content.runs))
+    for panel in drawn_.panels:
+        json.dumps(drawn(panel), allow_nan=False)
+        assert all(abs(y) < 1 for mark in panel.marks for y in mark.y)
+    found = parallel(content.runs)
+    assert isinstance(found, dict)
+    assert len(found[""]["data"]) == 4
+    (panel,) = figure(history(content.runs)).panels
+    assert max(panel.marks[1].y) == 0.8
 
 
 def test_parameters_draw_completed_and_pruned_runs_only():
@@ -188,6 +245,26 @@ def test_the_timeline_has_a_lane_a_slot_and_no_time_is_lost():
     assert total == pytest.approx(content.attempts["seconds"].sum(), rel=0.02)
 
 
+def test_a_bar_belongs_to_the_run_that_went_on_from_it():
+    start = tables.START
+    rows = [
+        RUN(
+            0,
+            {},
+            objective=0.5,
+            attempt=1,
+            started=start.replace(hour=8),
+            ended=start.replace(hour=9),
+        ),
+        RUN(1, {}, objective=0.6, started=start, ended=start.replace(hour=9)),
+    ]
+    lost = RUN(0, {}, "FAIL", started=start, ended=start.replace(hour=8), folder="/tmp/old")
+    lost.facts["number"] = 7
+    panel = figure(timeline(frame([lost, *rows]), start, frame(rows))).panels[0]
+    keys = {bars.colour: bars.keys for bars in panel.marks}
+    assert keys == {palette.BLUE: (0, 1), palette.STATES["FAIL"]: (0,)}
+
+
 def test_bars_of_many_attempts_are_joined():
     panel = figure(timeline(tables.search(5000).attempts, tables.START)).panels[0]
     assert sum(len(bars.start) for bars in panel.marks) < 4 * 900
@@ -219,6 +296,19 @@ def test_groups_are_a_forest_around_no_difference():
     assert panel.y.ticks[2][1] == "resnet50 vs plain50  lr=0.0001"
 
 
+def test_groups_of_several_studies_name_theirs():
+    table = tables.lr_trials().groups.assign(study=["a", "b", "b"])
+    panel = figure(groups(table)).panels[0]
+    assert panel.y.ticks[2][1] == "resnet50 vs plain50  b: lr=0.0001"
+
+
+def test_p_values_are_counted():
+    table = tables.lr_trials().groups
+    assert "3 p values were looked at" in figure(groups(table)).caption
+    assert "about 0.15 of them" in luck_of(table)
+    assert luck_of(table[:1]) == ""
+
+
 def test_nothing_is_drawn_of_groups_that_are_not_known():
     table = tables.lr_trials().groups.assign(difference=float("nan"))
     assert groups(table) == NoFigure()
@@ -247,15 +337,55 @@ def test_all_figures_can_be_written_as_json():
             assert "%{x}&" not in text
 
 
-def test_pictures_for_papers_are_written(tmp_path: Path):
-    paths = write_pngs(tables.lr_trials(), tmp_path / "png")
-    names = {path.name for path in paths}
-    assert {"curves_val_accuracy.png", "parameters.png", "history.png", "groups.png"} <= names
+PNGS = {
+    "lr_trials": [
+        *("published", "ranking", "curves_val_accuracy", "curves_train_accuracy"),
+        *("curves_val_loss", "curves_train_loss", "curves_lr", "groups", "parameters"),
+        *("importances", "history", "timeline"),
+    ],
+    "seeds": ["ranking", "means", "parameters", "importances", "history"],
+    "trade_off": ["parameters_objective_0", "parameters_objective_1", "importances", "pareto"],
+}
+
+
+@pytest.mark.parametrize(
+    "content", [tables.lr_trials(), tables.repeats(), tables.two_objectives(12)], ids=list(PNGS)
+)
+def test_pictures_for_papers_are_written(tmp_path: Path, content: PageContent):
+    paths = write_pngs(content, tmp_path / "png")
+    names = [path.stem for path in paths if path.suffix == ".png"]
+    assert set(PNGS[content.title]) <= set(names)
+    if content.title != "trade_off":
+        assert names == PNGS[content.title]
     for path in paths:
         head = path.read_bytes()[:24]
         assert head[:8] == b"\x89PNG\r\n\x1a\n"
         assert int.from_bytes(head[16:20], "big") > 600
     assert set(paths) == set((tmp_path / "png").iterdir())
+
+
+def test_pictures_of_choices_with_like_names_have_files_of_their_own(tmp_path: Path):
+    names = ["a/b", "a b", "A b", "\u00e9"]
+    rows = [RUN(i, {"p": i}, study=name, objective=i / 10) for name in names for i in range(3)]
+    content = PageContent("names", tables.START, frame(rows))
+    paths = [path.name for path in write_pngs(content, tmp_path)]
+    assert [name for name in paths if name.startswith("history")] == [
+        "history_a_b.png",
+        "history_a_b-2.png",
+        "history_A_b-3.png",
+        "history.png",
+    ]
+    assert len(set(map(str.lower, paths))) == len(paths)
+
+
+def test_a_picture_for_papers_that_fails_leaves_the_others(tmp_path: Path, monkeypatch, caplog):
+    def fail(*_: object) -> Figure:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr("resnet_sweep.report.plots.all.history", fail)
+    names = [path.stem for path in write_pngs(tables.repeats(), tmp_path)]
+    assert names == ["ranking", "means", "parameters", "importances"]
+    assert "the picture history cannot be drawn" in caplog.text
 
 
 def test_pictures_of_hostile_names_stay_in_their_folder(tmp_path: Path):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from resnet_sweep.report.page.content import PageContent
 from resnet_sweep.report.plots.pareto import front_of
-from resnet_sweep.report.plots.parts import APART, MOST_PARTS, objectives_text, parts_of
+from resnet_sweep.report.plots.parts import MOST_PARTS, objectives_text, parts_of
 from resnet_sweep.report.plots.trials import Estimate, Trial, estimates_of, means_of, trials_of
 from resnet_sweep.report.plots.values import (
     floats,
@@ -53,7 +53,10 @@ def best_sentences(content: PageContent) -> list[str]:
     parts = parts_of(content.runs)
     if len(parts) == 1:
         return _of_one(content.runs, content.confirm_command)
-    sentences = [f"{APART[:-1]} ({objectives_text(parts)}): each has a best of its own."]
+    sentences = [
+        f"The objectives of these studies cannot be compared: {objectives_text(parts)}. "
+        "Each study has a best of its own."
+    ]
     for part in parts[:MOST_PARTS]:
         told = _of_one(part.table, None)
         sentences += [f"{part.name}: {told[0]}"] if told else []

@@ -164,7 +164,8 @@
       const point = event.points[0];
       const { key, keys } = point.data.meta || {};
       const row = keys ? keys[point.pointNumber] : key;
-      if (row !== undefined) pick(row);
+      // A bar of several attempts belongs to no row.
+      if (row !== undefined && row !== null) pick(row);
     });
     box.dataset.drawn = "yes";
     if (picked !== null) mark(box);

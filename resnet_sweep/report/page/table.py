@@ -114,7 +114,7 @@ def _order(runs: pd.DataFrame) -> list[str]:
     leading = ["study", "number", "repeat", "state"]
     if "number" in runs and runs["number"].isna().all():
         leading.insert(1, "folder")
-    leading += [*objective_names(runs), *_OUTCOMES]
+    leading += [*objective_names(runs), "metric", *_OUTCOMES]
     leading += [name for name in parameters_of(runs) if name in varied]
     leading += _MAIN
     hidden = {*_IN_INTERVAL, "direction"}
@@ -140,6 +140,9 @@ def _column(
     elif name in objective_names(runs):
         title, is_main = objective_title(runs, name), True
         subtitle = optimism(runs) if is_optimistic(runs, name) else ""
+    elif name == "metric":
+        # Of several studies it says what the objective is.
+        is_main = len({text for text in texts(runs, name) if text}) > 1
     elif name == "folder" and runs["number"].isna().all():
         title, is_main, write = "run", True, lambda value: one_line(PurePath(value).name, 40)
     elif f"{name}_low" in runs:
@@ -209,5 +212,6 @@ def _rank(value: Any, text: str) -> tuple[int, float, str]:
     if isinstance(value, datetime):
         return 0, value.timestamp(), ""
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        return 0, float(value), ""
+        # A whole number may be too large for a float.
+        return 0, value if isinstance(value, int) else float(value), ""
     return 1, 0.0, text.lower()

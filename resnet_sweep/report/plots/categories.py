@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, count
+from typing import Any
 
 import pandas as pd
 
@@ -46,10 +47,10 @@ def categories_of(runs: pd.DataFrame, name: str) -> Categories:
     numbers = all(value is None or is_number(value) for value in distinct.values())
     labels = dict(zip(distinct, _labels(list(distinct.values())), strict=True))
 
-    def rank(key: str) -> tuple[bool, float, str]:
+    def rank(key: str) -> tuple[bool, Any, str]:
         value = distinct[key]
         is_ranked = numbers and value is not None
-        return is_ranked, float(value) if is_ranked else 0.0, labels[key]
+        return is_ranked, value if is_ranked else 0.0, labels[key]
 
     ordered = sorted(distinct, key=rank)
     place = {key: i for i, key in enumerate(ordered)}

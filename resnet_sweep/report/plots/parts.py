@@ -13,7 +13,6 @@ from resnet_sweep.report.plots.values import floats, objective_names, objective_
 from resnet_sweep.report.text import one_line
 
 MOST_PARTS = 8
-APART = "Objectives of these studies cannot be compared."
 
 _Kind = tuple[str, tuple[bool, ...], tuple[str, ...]]
 
