@@ -95,10 +95,14 @@ def _refuse_unfit(arguments: argparse.Namespace) -> None:
 
 def _compared(arguments: argparse.Namespace) -> str:
     from resnet_sweep.report.compare import compare
-    from resnet_sweep.report.results import load_results
+    from resnet_sweep.report.results import table_of
+    from resnet_sweep.report.sources import add_what_differs, open_sources
 
     first, second = arguments.compare
-    table = compare(load_results(first), load_results(second), (first, second))
+    # Each on its own, so that a sweep can be compared with its own copy.
+    sides = [open_sources(first), open_sources(second)]
+    add_what_differs([source for side in sides for source in side])
+    table = compare(table_of(sides[0]), table_of(sides[1]), (first, second))
     return _with_lines(
         _shown(table, arguments, arguments.filter), _compare_notes(table, first, second), arguments
     )
@@ -111,6 +115,9 @@ def _compare_notes(table: pd.DataFrame, first: str, second: str) -> list[str]:
         if num:
             settings = "1 setting" if num == 1 else f"{num} settings"
             lines.append(f"{settings} of {name} without a counterpart")
+    for name, other in (("a", "b"), ("b", "a")):
+        if only := table.attrs[f"only_{name}"]:
+            lines.append(f"{', '.join(only)}: of {name} only; what {other} had is not known")
     return [*lines, *([table.attrs["note"]] if "note" in table.attrs else [])]
 
 

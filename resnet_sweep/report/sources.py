@@ -52,7 +52,7 @@ def open_sources(paths: Paths, settings: Sequence[str] | None = ()) -> list[Sour
         raise ResultsError(faults)
     found = list(sources.values())
     _check_settings(found, settings)
-    _add_what_differs(found)
+    add_what_differs(found)
     return _with_different_names(found)
 
 
@@ -73,11 +73,14 @@ def _check_settings(sources: Sequence[Source], settings: Sequence[str] | None) -
         raise ResultsError(faults)
 
 
-def _add_what_differs(sources: Sequence[Source]) -> None:
+def add_what_differs(sources: Sequence[Source]) -> None:
     """Adds to the parameters of runs what was swept elsewhere, and groups that differ.
 
     What one source has swept is fixed in another, and of a study for each network nothing in
     its runs says which network it is of. One run's files tell for its whole source.
+
+    Args:
+        sources: That will be seen side by side; their rows are changed.
     """
     if len(sources) < 2:
         return

@@ -51,7 +51,9 @@ def test_a_sweep_that_runs_is_printed_and_written(command: Command, every_kind):
     assert done.returncode == 0, done.stderr
     table, counts, files = done.stdout.split("\n\n")[0], *done.stdout.split("\n\n")[-2:]
     assert table.splitlines()[0].split()[:3] == ["number", "state", "objective"]
-    assert counts.startswith("lr_trials, 10 trials: 2 complete, 1 pruned, 1 fail, 1 running, 5 waiting")
+    assert counts.startswith(
+        "lr_trials, 10 trials: 2 complete, 1 pruned, 1 fail, 1 running, 5 waiting"
+    )
     names = ["results.csv", "history.csv", "report.html"]
     assert files.splitlines() == [f"outputs/mine/{name}" for name in names]
     folder = every_kind.path
@@ -124,6 +126,31 @@ def test_two_csv_files_are_compared_without_their_folders(grid, tmp_path, capsys
     assert "2 settings of a without a counterpart" in out
     table = pd.read_csv(io.StringIO(printed(capsys, "--compare", *paths, "--format", "csv")))
     assert table["difference"].tolist() == [0.125]
+
+
+def test_what_one_sweep_has_swept_and_the_other_fixed_is_matched(tmp_path, capsys):
+    """Each with its configuration: a swept two models, b is of one of them."""
+    a = StudyOnDisk(tmp_path / "a", [{"model": "res"}, {"model": "plain"}], name="a")
+    b = StudyOnDisk(tmp_path / "b", [{"lr": 0.1}], name="b")
+    for made, models in ((a, ["res", "plain"]), (b, ["plain"])):
+        for ticket, model in enumerate(models):
+            values = {"model": model} if made is a else {"lr": 0.1}
+            number = made.add(ticket, values, values=0.25 * (ticket + 1))
+            hydra = made.path / "trials" / str(number) / ".hydra"
+            hydra.mkdir(parents=True)
+            (hydra / "config.yaml").write_text("lr: 0.1\nmodel: {depth: 50}\n")
+            (hydra / "hydra.yaml").write_text(
+                f"hydra: {{mode: MULTIRUN, runtime: {{choices: {{model: {model}}}}}}}"
+            )
+    out = printed(capsys, "--compare", a.path, b.path, "--format", "csv")
+    table = pd.read_csv(io.StringIO(out))
+    assert table[["model", "lr", "a", "b"]].to_numpy().tolist() == [["plain", 0.1, 0.5, 0.25]]
+    for made in (a, b):
+        printed(capsys, made.path)
+        (made.path / "trials").rename(made.path / "gone")
+    paths = [made.path / "results.csv" for made in (a, b)]
+    assert main(["--compare", *map(str, paths)]) == 2
+    assert "model" in capsys.readouterr().err
 
 
 def test_several_sweeps_are_put_together_in_a_folder_of_their_own(grid, tmp_path, capsys):
