@@ -189,6 +189,49 @@ def test_a_click_on_a_curve_picks_its_row_wherever_it_is(opened, tmp_path):
     assert picked.bounding_box() is not None
 
 
+def test_a_click_on_a_bar_of_the_timeline_picks_its_run(opened, tmp_path):
+    page = opened.open(tables.lr_trials(), tmp_path / "report.html")
+    plot = page.locator("#picture-timeline .plot")
+    plot.scroll_into_view_if_needed()
+    box = plot.locator(".barlayer path").nth(1).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2 - 2, box["y"] + box["height"] / 2)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    hover = page.locator("#picture-timeline .hoverlayer .hovertext")
+    hover.wait_for()
+    name = hover.text_content().partition("complete after")[0]
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert name
+    assert name in page.locator("#picked").inner_text()
+
+
+def test_of_studies_that_cannot_be_compared_one_is_shown_at_a_time(opened, tmp_path):
+    page = opened.open(tables.two_studies(), tmp_path / "report.html")
+    for name in ("parameters", "importances", "parallel", "history"):
+        shown = page.locator(f"#picture-{name} .slot:not([hidden])")
+        assert set(shown.evaluate_all("all => all.map((one) => one.dataset.choice)")) == {
+            "s_accuracy"
+        }
+        page.select_option(f"#{name} select", "s_loss")
+        assert shown.locator("svg.main-svg").first.bounding_box()["width"] > 200
+        assert set(shown.evaluate_all("all => all.map((one) => one.dataset.choice)")) == {"s_loss"}
+    # A run of the other study is found in its own pictures only.
+    page.locator("#runs-table tbody tr").first.click()
+    assert _marks(page, "history") == 0
+    page.select_option("#history select", "s_accuracy")
+    assert _marks(page, "history") == 1
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_means_over_repeats_are_drawn_and_legible(opened, tmp_path, width):
+    opened.page.set_viewport_size({"width": width, "height": 900})
+    page = opened.open(tables.repeats(), tmp_path / "report.html")
+    plot = page.locator("#picture-means .plot")
+    assert plot.locator(".scatterlayer .point").count() == 4 + 11
+    assert plot.locator(".scatterlayer .errorbar").count() >= 3
+    assert page.locator("#means tbody tr").count() == 4
+    assert page.evaluate("() => document.documentElement.scrollWidth") == width
+
+
 def test_hostile_texts_are_texts(opened, tmp_path):
     page = opened.open(tables.hostile(), tmp_path / "report.html")
     # A look at every hover text, metric and column; a click on a row.
