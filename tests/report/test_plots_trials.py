@@ -110,6 +110,19 @@ def test_the_history_of_each_study_goes_its_own_way():
     assert list(loss) == sorted(loss, reverse=True)
 
 
+def test_the_history_of_repeats_goes_by_means():
+    runs = tables.repeats().runs
+    found = history(runs)
+    assert isinstance(found, Figure)
+    (panel,) = found.panels
+    points, best = panel.marks
+    # The half-failed trial has no mean of all its seeds.
+    assert points.y == pytest.approx((0.72, 0.67, 0.51))
+    assert all(y == pytest.approx(0.72) for y in best.y)
+    assert panel.y.title == "mean best_val_accuracy"
+    assert "repeat" not in points.labels[0]
+
+
 def test_parallel_coordinates_are_of_one_study_each():
     runs = tables.two_studies().runs
     found = parallel(runs)
@@ -144,6 +157,7 @@ def test_means_are_drawn_with_their_runs():
     assert len(mean.x) == len(mean.intervals) == 4
     assert len(dots.x) == 11
     assert panel.y.ticks[0][1] == "trial 0  lr=1"
+    assert panel.y.ticks[3][1] == "trial 2 (2 of 3 runs)  lr=0.01"
     assert means(tables.lr_trials().runs) == NoFigure()
 
 

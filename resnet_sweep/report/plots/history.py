@@ -17,6 +17,7 @@ from resnet_sweep.report.plots.figure import (
     Points,
 )
 from resnet_sweep.report.plots.parts import figure_of_parts, studies_of
+from resnet_sweep.report.plots.trials import has_repeats, trials_of
 from resnet_sweep.report.plots.values import (
     can_be_drawn,
     floats,
@@ -43,29 +44,42 @@ def history(runs: pd.DataFrame) -> Figure | NoFigure:
 
 
 def _of_study(runs: pd.DataFrame) -> Figure | NoFigure:
-    is_complete = np.array(texts(runs, "state")) == "COMPLETE"
+    are_means = has_repeats(runs)
+    what = "trials" if are_means else "runs"
     panels = []
     for objective, is_more_better in zip(objective_names(runs), maximizes(runs), strict=True):
-        values = floats(runs, objective)
-        usable = is_complete & can_be_drawn(values)
+        values = _means(runs, objective) if are_means else floats(runs, objective)
+        usable = (np.array(texts(runs, "state")) == "COMPLETE") & can_be_drawn(values)
         if usable.sum() > 1:
             order = _order(runs, np.flatnonzero(usable))
-            title = objective_title(runs, objective)
+            title = f"{'mean ' if are_means else ''}{objective_title(runs, objective)}"
             x = Axis(
-                "completed runs, in the order in which they ended", has_grid=False, is_count=True
+                f"completed {what}, in the order in which they ended", has_grid=False, is_count=True
             )
             marks = _marks(runs, order, values, title, is_more_better)
             panels.append(Panel(x=x, y=Axis(title), marks=marks, height_px=320))
     if not panels:
         return NoFigure("No optimisation history: it needs two completed runs of a study.")
     legend = (
-        LegendEntry("a run", palette.BLUE),
+        LegendEntry("a trial" if are_means else "a run", palette.BLUE),
         LegendEntry("best so far", palette.VERMILLION, "line"),
     )
     caption = (
         f"Of more than {_MOST_POINTS} runs a sample is drawn." if len(runs) > _MOST_POINTS else ""
     )
     return Figure(tuple(panels), legend, caption)
+
+
+def _means(runs: pd.DataFrame, objective: str) -> np.ndarray:
+    """The mean of each trial that has all its runs, at the one that ended last; NaN elsewhere."""
+    values = floats(runs, objective)
+    means = np.full(len(runs), np.nan)
+    for trial in trials_of(runs):
+        if trial.is_whole:
+            rows = np.array(trial.rows)
+            last = _order(runs, rows)[-1] if len(rows) > 1 else rows[0]
+            means[last] = np.sum(values[rows] / len(rows))
+    return means
 
 
 def _order(runs: pd.DataFrame, rows: np.ndarray) -> list[int]:
@@ -92,7 +106,7 @@ def _marks(
     steps = np.flatnonzero(is_step)
     place = {row: i + 1 for i, row in enumerate(order)}
     rows = sampled(order, _MOST_POINTS, [order[i] for i in steps])
-    titles = titles_of(runs, rows)
+    titles = titles_of(runs, rows, by_trial=True)
     points = Points(
         x=tuple(float(place[row]) for row in rows),
         y=plain(values[rows]),

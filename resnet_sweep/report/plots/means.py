@@ -64,7 +64,8 @@ def _panel(
     names, settings = names_of(runs, by_trial=True), settings_of(runs, rows)
     title = objective_title(runs, name)
     ticks = tuple(
-        (y, lane_text(names[row], settings[row])) for y, row in zip(heights, rows, strict=True)
+        (y, lane_text(trial.named(names[trial.rows[0]]), settings[trial.rows[0]]))
+        for y, trial in zip(heights, trials, strict=True)
     )
     return Panel(
         x=Axis(title),

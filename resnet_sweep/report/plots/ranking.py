@@ -128,8 +128,11 @@ class _Shown:
     def lanes(self) -> tuple[tuple[float, str], ...]:
         """Height and name of each."""
         settings = settings_of(self.runs, self.rows)
-        texts_ = [lane_text(self.names[row], settings[row]) for row in self.rows]
-        return tuple(zip(self._heights(), texts_, strict=True))
+        told = [
+            lane_text(trial.named(self.names[row]), settings[row])
+            for trial, row in zip(self.trials, self.rows, strict=True)
+        ]
+        return tuple(zip(self._heights(), told, strict=True))
 
     def _heights(self) -> list[float]:
         return [float(len(self.rows) - 1 - i) for i in range(len(self.rows))]

@@ -32,6 +32,10 @@ class Trial:
     mean: float
     num_runs: int
 
+    def named(self, name: str) -> str:
+        """Its name, with how many of its runs it stands for where that is not all."""
+        return name if self.is_whole else f"{name} ({len(self.rows)} of {self.num_runs} runs)"
+
     @property
     def is_whole(self) -> bool:
         """Whether all its runs have an objective."""

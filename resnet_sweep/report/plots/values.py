@@ -152,14 +152,15 @@ def lane_text(name: str, settings: str = "") -> str:
     return beginning("  ".join(filter(None, [name, settings])), _LANE_CHARS)
 
 
-def titles_of(runs: pd.DataFrame, rows: Iterable[int]) -> dict[int, str]:
+def titles_of(runs: pd.DataFrame, rows: Iterable[int], *, by_trial: bool = False) -> dict[int, str]:
     """Name and settings of some runs, two lines for hovering.
 
     Args:
         runs: The table.
         rows: Positions of the runs.
+        by_trial: Leaves out which repeats they are.
     """
-    names = names_of(runs)
+    names = names_of(runs, by_trial=by_trial)
     return {
         row: f"{names[row]}\n{settings}" if settings else names[row]
         for row, settings in settings_of(runs, rows).items()
