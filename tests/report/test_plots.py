@@ -1,5 +1,6 @@
 """Figures: what is computed, before anything is drawn."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -105,6 +106,14 @@ def test_mixed_values_are_categories_and_a_missing_part_has_no_place():
     assert [name for _, name in place.axis.ticks] == ["[1, 2]", "null", "true", "x"]
     assert place.positions.tolist()[:4] == [1, 3, 0, 2]
     assert math.isnan(place.positions[4])
+
+
+@pytest.mark.parametrize(("least", "every"), [(1e-3, 1), (1e-7, 2)])
+def test_of_many_decades_not_all_are_named(least, every):
+    runs = frame([RUN(i, {"p": p}, objective=i / 10) for i, p in enumerate([least, 1.0])])
+    (panel,) = figure(parameters(runs, frozenset(["p"]))).panels
+    panel = dataclasses.replace(panel, x=dataclasses.replace(panel.x, ticks=()))
+    assert drawn(panel)["layout"]["xaxis"]["dtick"] == every
 
 
 def test_long_values_that_shorten_alike_stay_apart():

@@ -12,6 +12,7 @@ from resnet_sweep.report.plots.figure import Axis, Bars, Line, Mark, Panel, Poin
 
 # Of an axis; fewer where they would not fit.
 _NUM_TICKS = 7
+_NUM_DECADES = 5
 _SYMBOLS = {"dot": "circle", "ring": "circle-open", "cross": "x-thin", "diamond": "diamond"}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -92,7 +93,9 @@ def _axis(axis: Axis, extent: tuple[float, float] | None) -> dict[str, Any]:
     }
     drawn["title"]["font"] = {"color": palette.MUTED, "size": 12}
     if axis.scale == "log":
-        drawn |= {"dtick": 1, "exponentformat": "power"}
+        num_decades = 1.0 if extent is None else extent[1] - extent[0]
+        every = max(math.ceil(num_decades / _NUM_DECADES), 1)
+        drawn |= {"dtick": every, "exponentformat": "power"}
     if axis.is_count and (extent is None or extent[1] - extent[0] < _NUM_TICKS):
         # Left alone it would count halves and fifths.
         drawn |= {"dtick": 1}
