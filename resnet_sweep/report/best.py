@@ -22,7 +22,8 @@ from resnet_sweep.study.folder import StudyFolder
 
 log = logging.getLogger(__name__)
 
-_OURS = ("python", "-m", "resnet_sweep")
+# How our own application is started.
+OURS = ("python", "-m", "resnet_sweep")
 _RERUN_COMMAND, _RERUN_NAME = "#   python -m resnet_sweep", "--config-name rerun"
 
 
@@ -147,7 +148,7 @@ def _command(source: Source, path: Path, rerun: Sequence[str], base: Path) -> li
     typed = next((line for line in rerun if line.startswith(_RERUN_COMMAND)), "")
     # Behind it are the modules that the user's own network comes from.
     allowed = shlex.split(typed.partition(_RERUN_NAME)[2])
-    return [*_OURS, "--config-dir", shown, "--config-name", path.stem, *allowed]
+    return [*OURS, "--config-dir", shown, "--config-name", path.stem, *allowed]
 
 
 def _rerun_lines(run: Path) -> list[str]:

@@ -96,7 +96,8 @@ def compare_groups(
             settings.append({other: values[other][first] for other in others})
             row = {"study": studies[first], "parameter": name, "a": a, "b": b}
             rows.append(row | _row(on_splits, pairs, (a, b), load))
-    return _frame(rows, settings, names)
+    has_several = "study" in table and table["study"].nunique() > 1
+    return _frame(rows, settings, names, has_several=has_several)
 
 
 def _is_categorical(column: pd.Series[Any]) -> bool:
@@ -190,7 +191,11 @@ def _verdict(a: str, b: str, difference: float, low: float, high: float) -> str:
 
 
 def _frame(
-    rows: list[dict[str, Any]], settings: list[dict[str, Any]], names: Sequence[str]
+    rows: list[dict[str, Any]],
+    settings: list[dict[str, Any]],
+    names: Sequence[str],
+    *,
+    has_several: bool,
 ) -> pd.DataFrame:
     columns = {
         name: pd.Series([row.get(name) for row in rows], dtype=dtype)
@@ -202,7 +207,6 @@ def _frame(
         for key, name in column_names(used, ("study", *_DTYPES), "params").items()
     }
     head = {name: columns.pop(name) for name in _HEAD}
-    studies = pd.Series([row["study"] for row in rows], dtype="string")
-    if studies.nunique() > 1:
-        head = {"study": studies, **head}
+    if has_several:
+        head = {"study": pd.Series([row["study"] for row in rows], dtype="string"), **head}
     return pd.DataFrame(head | others | columns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from resnet_sweep.report.best import Best, write_best
+from resnet_sweep.report.best import OURS, Best, write_best
 from resnet_sweep.report.columns import FIXED, column_names
 from resnet_sweep.report.files import write_csv
 from resnet_sweep.report.results import history_of, table_of
@@ -125,6 +127,7 @@ class Report:
             log_parameters=self._log_parameters(),
             rerun_command=best[0].command if best else None,
             best_yaml=best[0].path.name if best else None,
+            confirm_command=self._confirm_command(best),
             tracebacks={
                 row.facts["folder"]: row.traceback
                 for source in self.sources
@@ -135,6 +138,22 @@ class Report:
             is_active=any(snapshot.is_active for snapshot in snapshots),
             left_s=snapshots[0].left_s if len(snapshots) == 1 else None,
         )
+
+    def _confirm_command(self, best: Sequence[Best]) -> str | None:
+        """What runs the best with fresh seeds, for a study of our own application."""
+        if not best or best[0].command is None or len(self.sources) > 1:
+            return None
+        words, source = shlex.split(best[0].command), self.sources[0]
+        if "--config-dir" not in words or source.snapshot is None or source.folder is None:
+            return None
+        base = Path.cwd()
+        folder = source.folder
+        shown = str(folder.relative_to(base) if folder.is_relative_to(base) else folder)
+        if not re.fullmatch(r"[\w./-]+", shown, re.ASCII):
+            # Hydra would want quotes of its own in the shell's.
+            return None
+        typed = ["-m", "study=confirm", f"hydra.sweeper.trials.study={shown}"]
+        return shlex.join([*OURS, *typed])
 
     def _log_parameters(self) -> frozenset[str]:
         """Names of columns whose parameters were drawn on a logarithmic axis."""

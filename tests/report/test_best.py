@@ -188,6 +188,8 @@ def test_the_sweep_names_its_best(command: Command, tmp_path):
     assert done.stdout.splitlines()[-1] == (
         f"the best again: python -m resnet_sweep --config-dir {shown} --config-name best"
     )
+    page = (tmp_path / shown / "report.html").read_text()
+    assert f"-m study=confirm hydra.sweeper.trials.study={shown}" in page
     text = (tmp_path / shown / "best.yaml").read_text()
     assert text.startswith("# Best of ")
     assert "threads: 1\n" in text
