@@ -160,6 +160,7 @@ class TrialTask:
             folder,
             self._session,
             previous=current_trial().previous_folders,
+            choices=HydraConfig.get().runtime.choices,
             shows_bar=_shows_bar(),
             label=_label(folder) if config.trainer.tensorboard else None,
         )

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 
 from resnet_sweep.config import SCHEMA_GROUP, Config
 from resnet_sweep.models.config import TRUSTED_MODULES, allowed_modules
+from resnet_sweep.paths import config_dir
 
 # Groups whose settings the schema cannot know before one of its classes is chosen.
 _GROUPS_OF_CLASSES = ("data", "optimizer", "scheduler")
@@ -39,14 +41,18 @@ class Resolved:
     content: str
 
 
-def rerun_yaml(config: Config, resolved: Resolved, folder: Path) -> str:
+def rerun_yaml(
+    config: Config, resolved: Resolved, choices: Mapping[str, str | None], folder: Path
+) -> str:
     """A primary config with every value of a run, those that it resolved itself pinned.
 
-    It names none of the choices in the groups, which may be the user's own or change.
+    Of the choices in the groups it names our own only, so that tables call a network by its
+    name; the user's may be gone.
 
     Args:
         config: Of the run, with absolute paths.
         resolved: By the run.
+        choices: In the groups.
         folder: Where the text will stand as rerun.yaml.
     """
     pinned = copy.deepcopy(config)
@@ -56,13 +62,20 @@ def rerun_yaml(config: Config, resolved: Resolved, folder: Path) -> str:
     pinned.trainer.device = resolved.device
     pinned.trainer.precision = resolved.precision
     pinned.trainer.threads = resolved.threads
+    ours = {group: _if_ours(group, choices.get(group)) for group in _GROUPS}
     defaults: list[Any] = ["config"]
     for group in _GROUPS_OF_CLASSES:
-        defaults.append({f"{SCHEMA_GROUP}/{group}@{group}": getattr(pinned, group).name})
+        if ours[group] is None:
+            defaults.append({f"{SCHEMA_GROUP}/{group}@{group}": getattr(pinned, group).name})
     # Hydra wants overrides at the end.
-    defaults += ["_self_", *({f"override {group}": None} for group in _GROUPS)]
+    defaults += ["_self_", *({f"override {group}": choice} for group, choice in ours.items())]
     values = {"defaults": defaults, **_escaped(dataclasses.asdict(pinned))}
     return _header(pinned, folder) + OmegaConf.to_yaml(OmegaConf.create(values))
+
+
+def _if_ours(group: str, choice: str | None) -> str | None:
+    """A choice that comes with this package; None for all others."""
+    return choice if (config_dir() / group / f"{choice}.yaml").is_file() else None
 
 
 def _header(config: Config, folder: Path) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ class Run:
         session: Has the data.
         previous: Folders of earlier attempts at the same run, newest first. It goes on from
             the first that holds a checkpoint, unless its own folder holds one.
+        choices: In the groups, by their names.
         shows_bar: Whether a progress bar is drawn on stderr.
         label: Of the run, for TensorBoard.
 
@@ -88,12 +89,13 @@ class Run:
         session: Session,
         *,
         previous: Iterable[Path] = (),
+        choices: Mapping[str, str | None],
         shows_bar: bool = False,
         label: Label | None = None,
     ) -> None:
         self.config, self.folder, self._session = config, folder, session
         self._previous = [RunFolder(path) for path in previous if path.is_dir()]
-        self._shows_bar, self._label = shows_bar, label
+        self._choices, self._shows_bar, self._label = choices, shows_bar, label
         self.facts: dict[str, Any] = {**objective_facts(config.objective)}
 
     def train(self, reporter: Reporter, signals: StopSignals) -> Ended:
@@ -180,7 +182,8 @@ class Run:
         data = self._session.data(config.data)
         self.facts |= data_facts(data)
         resolved = Resolved(device.type, precision, threads, len(data.classes), data.content)
-        self.folder.write_rerun(rerun_yaml(config, resolved, self.folder.path))
+        text = rerun_yaml(config, resolved, self._choices, self.folder.path)
+        self.folder.write_rerun(text)
         torch.manual_seed(config.trainer.seed)
         model = build_model(
             config.model, len(data.classes), config.data.channels, config.data.image_size

@@ -17,6 +17,7 @@ from PIL import Image
 from resnet_sweep.config import Config
 from resnet_sweep.data.config import ImageFolderConfig
 from resnet_sweep.models.config import ModelConfig
+from resnet_sweep.report.results import load_results
 from resnet_sweep.rerun import Resolved, rerun_yaml
 from resnet_sweep.training.config import AdamConfig, StepConfig
 
@@ -72,6 +73,9 @@ def test_a_run_again_gives_the_same_numbers_bit_for_bit(command: Command, tmp_pa
     assert pinned.trainer.precision == result["precision"]
     assert (pinned.trainer.threads, pinned.model.num_classes) == (1, 10)
     assert pinned.data.content == result["data_hash"]
+    # Both are called by their names in a table of single runs.
+    table = load_results([tmp_path / "first", tmp_path / "elsewhere"])
+    assert table["model"].tolist() == ["resnet18", "resnet18"]
 
 
 @pytest.mark.slow
@@ -147,7 +151,7 @@ def test_every_text_is_read_back_as_it_is(root: str, key: str, value: str):
         optimizer=AdamConfig(lr=0.1 + 0.2, betas=(0.5, 1 / 3)),
         scheduler=StepConfig(),
     )
-    text = rerun_yaml(config, Resolved("cpu", "fp32", 3, 2, "1e5"), Path("/runs") / root)
+    text = rerun_yaml(config, Resolved("cpu", "fp32", 3, 2, "1e5"), {}, Path("/runs") / root)
     read = OmegaConf.create(text)
     assert read.data.root == root
     assert OmegaConf.to_container(read.model.kwargs, resolve=True) == {key: [{"a": value}, 1]}
@@ -167,7 +171,7 @@ def test_what_was_set_stays_set():
         scheduler=StepConfig(),
     )
     config.data.content = "old"
-    text = rerun_yaml(config, Resolved("cuda", "bf16", 1, 2, "old"), Path("/runs"))
+    text = rerun_yaml(config, Resolved("cuda", "bf16", 1, 2, "old"), {}, Path("/runs"))
     read = OmegaConf.create(text)
     assert (read.model.num_classes, read.trainer.device) == (1000, "cuda")
     assert "--allow" not in text

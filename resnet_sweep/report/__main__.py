@@ -21,7 +21,7 @@ _BAD_CONFIG = 2
 _DEFAULTS = {"top": 1, "attempts": "last", "png": False}
 FORMATS = ("text", "md", "csv", "latex", "json")
 _EPILOG = """\
-Without --output the files go into the folder of the sweep, or into report/ for several.
+Without --output the files go into the folder of the sweep, for several into one named report-....
 Conditions of --filter: state=COMPLETE, optimizer.lr<1e-3, model!=plain50. All of them must hold.
 """
 
@@ -95,8 +95,9 @@ def _refuse_unfit(arguments: argparse.Namespace) -> None:
 
 def _compared(arguments: argparse.Namespace) -> str:
     from resnet_sweep.report.compare import compare
+    from resnet_sweep.report.differing import add_what_differs
     from resnet_sweep.report.results import table_of
-    from resnet_sweep.report.sources import add_what_differs, open_sources
+    from resnet_sweep.report.sources import open_sources
 
     first, second = arguments.compare
     # Each on its own, so that a sweep can be compared with its own copy.
@@ -115,6 +116,10 @@ def _compare_notes(table: pd.DataFrame, first: str, second: str) -> list[str]:
         if num:
             settings = "1 setting" if num == 1 else f"{num} settings"
             lines.append(f"{settings} of {name} without a counterpart")
+    also = table.attrs["also_differ"]
+    if also:
+        texts = [f"{name} ({values[0]}, {values[1]})" for name, values in also.items()]
+        lines.append(f"a and b also differ in {', '.join(texts)}")
     for name, other in (("a", "b"), ("b", "a")):
         if only := table.attrs[f"only_{name}"]:
             lines.append(f"{', '.join(only)}: of {name} only; what {other} had is not known")
@@ -122,7 +127,7 @@ def _compare_notes(table: pd.DataFrame, first: str, second: str) -> list[str]:
 
 
 def _reported(arguments: argparse.Namespace) -> str:
-    from resnet_sweep.report.report import Report, own_folder
+    from resnet_sweep.report.report import Report, folder_for
     from resnet_sweep.report.sources import open_sources
     from resnet_sweep.study.folder import StudyFolder
 
@@ -130,7 +135,7 @@ def _reported(arguments: argparse.Namespace) -> str:
     report = Report(open_sources(arguments.paths, settings))
     # Refused before anything is written.
     text = _text(report, arguments)
-    folder = StudyFolder(arguments.output or own_folder(report.sources) or Path("report"))
+    folder = StudyFolder(arguments.output or folder_for(report.sources, arguments.paths))
     try:
         lines = _write(report, folder, arguments)
     except OSError as error:
@@ -189,7 +194,7 @@ def _shown(table: pd.DataFrame, arguments: argparse.Namespace, conditions: Seque
 
 def _write(report: Report, folder: StudyFolder, arguments: argparse.Namespace) -> list[str]:
     """Writes all files; returns the lines that tell which."""
-    from resnet_sweep.report.terminal import written_lines
+    from resnet_sweep.report.terminal import standing_lines, written_lines
 
     folder.path.mkdir(parents=True, exist_ok=True)
     base = Path.cwd()
@@ -198,7 +203,8 @@ def _write(report: Report, folder: StudyFolder, arguments: argparse.Namespace) -
     written.append(report.write_page(folder, best))
     if arguments.png:
         written += report.write_pngs(folder)
-    return written_lines(written, best, base)
+    lines = written_lines(written, best, base, is_of_several=len(report.sources) > 1)
+    return [*standing_lines(report), *lines]
 
 
 def _split(text: str | None) -> tuple[str, ...]:

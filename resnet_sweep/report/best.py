@@ -80,7 +80,7 @@ def _write(source: Source, row: Row, path: Path, base: Path | None) -> Best | No
     words = _command(source, path, rerun, base or Path.cwd())
     place = "Best" if path.stem == "best" else f"Number {path.stem.partition('-')[2]}"
     best = Best(
-        path, shlex.join(words) if words else None, f"{place} of {source.name}: {_title(row)}"
+        path, shlex.join(words) if words else None, f"{place} of {source.name}: {trial_title(row)}"
     )
     header = f"# {one_line(best.title)}\n"
     if best.command is not None:
@@ -124,7 +124,12 @@ def _is_candidate(row: Row) -> bool:
     return folder is not None and (Path(folder) / ".hydra" / "config.yaml").is_file()
 
 
-def _title(row: Row) -> str:
+def trial_title(row: Row) -> str:
+    """``trial 3, best_val_accuracy 0.9778; optimizer.lr=0.001``; a single run by its folder.
+
+    Args:
+        row: Of a run that is complete.
+    """
     facts = row.facts
     name = Path(facts["folder"]).name if facts.get("number") is None else f"{facts['number']}"
     title = f"{'run' if facts.get('number') is None else 'trial'} {name}"

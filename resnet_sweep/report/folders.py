@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from resnet_sweep.report.runs import (
     value_at,
 )
 from resnet_sweep.report.source import Source, add_intervals
-from resnet_sweep.study.canonical import bare_key
+from resnet_sweep.study.canonical import bare_key, canonical, dotted
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import is_claimed
 from resnet_sweep.study.standing import STATES
@@ -89,6 +89,8 @@ def _source(
     is_over: bool,
 ) -> Source:
     swept = _swept_keys(runs)
+    if all(run.is_single for run in runs):
+        swept += [key for key in _differing_keys(runs) if key not in swept]
     rows = [run.row(name, swept, settings, is_over=is_over) for run in runs]
     add_intervals(rows)
     # Runs of several metrics may lie side by side.
@@ -192,3 +194,36 @@ def _swept_keys(runs: Sequence[_Run]) -> list[str]:
     if len(runs) == 1:
         return list(keys)
     return [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
+
+
+# What a run may resolve by itself; another may have it pinned to the very same.
+_OPEN = (None, "auto")
+# They cannot make another result, or have a column of their own.
+_OF_NO_INTEREST = re.compile(
+    r"data\.(content|root|val_root|cache_dir)|(.*\.)?seed|trainer\.threads"
+)
+
+
+def _differing_keys(runs: Sequence[_Run]) -> list[str]:
+    """Groups and settings that differ between runs, whether or not they were typed.
+
+    A run that was started by a file of pinned values has none typed. Of groups that differ the
+    choice tells enough.
+    """
+    groups = dict.fromkeys(
+        key for run in runs for key in run.choices if not key.startswith("hydra/")
+    )
+    chosen = [key for key in groups if len({run.choices.get(key) for run in runs}) > 1]
+    settings = [dict(dotted(run.config)) for run in runs]
+    leaves = [
+        key
+        for key in dict.fromkeys(key for one in settings for key in one)
+        if not _OF_NO_INTEREST.fullmatch(key)
+        and not any(key.startswith(f"{group}.") for group in chosen)
+        and _num_different(one.get(key) for one in settings) > 1
+    ]
+    return [*chosen, *leaves]
+
+
+def _num_different(values: Iterable[Any]) -> int:
+    return len({canonical({"": value}) for value in values if value not in _OPEN})

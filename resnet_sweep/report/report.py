@@ -22,6 +22,9 @@ from resnet_sweep.study.folder import StudyFolder
 if TYPE_CHECKING:
     from resnet_sweep.report.page.content import PageContent
 
+# Of a folder's name.
+_MOST_CHARS = 80
+
 
 class Report:
     """What is known of some studies, sweeps or runs.
@@ -65,6 +68,11 @@ class Report:
     def notes(self) -> tuple[str, ...]:
         """What a reader of the table should know."""
         return tuple(dict.fromkeys(note for source in self.sources for note in source.notes))
+
+    @property
+    def _standings(self) -> tuple[str, ...]:
+        found = [(source.name, source.standing) for source in self.sources]
+        return tuple(f"{name}: {standing}." for name, standing in found if standing)
 
     def write_tables(self, folder: StudyFolder) -> list[Path]:
         """Writes results.csv and history.csv, each whole or not at all; returns their paths.
@@ -134,7 +142,7 @@ class Report:
                 for row in source.rows
                 if row.traceback and row.facts.get("folder")
             },
-            notes=self.notes,
+            notes=(*self.notes, *self._standings),
             is_active=any(snapshot.is_active for snapshot in snapshots),
             left_s=snapshots[0].left_s if len(snapshots) == 1 else None,
         )
@@ -163,10 +171,20 @@ class Report:
         return frozenset(name for key, name in names.items() if key in logarithmic)
 
 
-def own_folder(sources: Sequence[Source]) -> Path | None:
-    """Where a report of these is written if nothing else is said: the folder of the only one.
+def folder_for(sources: Sequence[Source], named: Sequence[str]) -> Path:
+    """Where a report is written if nothing else is said.
 
     Args:
         sources: That have been read.
+        named: As they were typed.
+
+    Returns:
+        The folder of the only study; else one in the working directory that is named after what
+        was typed, so that another report does not take its place.
     """
-    return sources[0].folder if len(sources) == 1 else None
+    if len(sources) == 1 and sources[0].folder is not None:
+        return sources[0].folder
+    paths = [Path(one).absolute() for one in named]
+    words = [path.parent.name if path.name == "results.csv" else path.name for path in paths]
+    name = re.sub(r"[^\w.-]+", "-", "-".join(["report", *words]), flags=re.ASCII)
+    return Path(name[:_MOST_CHARS])

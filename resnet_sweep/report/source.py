@@ -42,6 +42,17 @@ class Source:
     origin: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def standing(self) -> str:
+        """That a sweep has stopped before its end, if it has."""
+        snapshot = self.snapshot
+        if snapshot is None or snapshot.is_active or snapshot.num_done == snapshot.total:
+            return ""
+        if not snapshot.program:
+            # Of a study that is not ours nobody here knows who works on it.
+            return ""
+        return "no sweep works on it now; the same command goes on with it"
+
 
 def add_intervals(rows: list[Row]) -> None:
     """Adds what follows from accuracies and numbers of images: intervals, and who has learned.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from resnet_sweep.report.aggregate import aggregate
-from resnet_sweep.report.best import Best
+from resnet_sweep.report.best import Best, trial_title
 from resnet_sweep.report.columns import parameters_of
 from resnet_sweep.report.render import render, render_summary
 from resnet_sweep.report.report import Report
@@ -71,11 +71,21 @@ def _summary_line(source: Source) -> str:
     states = Counter(row.facts["state"] for row in rows)
     counts = [f"{states[state]} {state.lower()}" for state in STATES if states[state]]
     runs = "1 run" if len(rows) == 1 else f"{len(rows)} runs"
-    return (
-        f"{one_line(source.name)}, {runs}: {', '.join(counts)}"
-        if rows
-        else f"{source.name}: no run"
-    )
+    text = f"{one_line(source.name)}, {runs}: {', '.join(counts) or 'nothing yet'}"
+    best = next(iter(rows), None)
+    if best is not None and best.facts["state"] == "COMPLETE" and "objective" in best.facts:
+        text += f"; best {trial_title(best)}"
+    return text
+
+
+def standing_lines(report: Report) -> list[str]:
+    """Of sweeps that have stopped before their end, that they have.
+
+    Args:
+        report: Of whatever.
+    """
+    sources = report.sources
+    return [f"{one_line(one.name)}: {one.standing}" for one in sources if one.standing]
 
 
 def group_table(groups: pd.DataFrame, width: int | None) -> str:
@@ -115,15 +125,19 @@ def tell_and_write(report: Report, folder: StudyFolder, width: int | None, base:
     print("\n".join(written_lines(written, best, base)))
 
 
-def written_lines(written: Iterable[Path], best: Sequence[Best], base: Path) -> list[str]:
+def written_lines(
+    written: Iterable[Path], best: Sequence[Best], base: Path, *, is_of_several: bool = False
+) -> list[str]:
     """The files that were written, and what runs the best trial again.
 
     Args:
         written: Tables, page and plots.
         best: Configurations.
         base: What paths are shown relative to.
+        is_of_several: Of studies, so that it has to be said which one the best is of.
     """
     lines = [_shown(path, base) for path in (*written, *(one.path for one in best))]
+    lines += [one_line(one.title) for one in best if len(best) > 1 or is_of_several]
     if best and best[0].command is not None:
         lines.append(f"the best again: {best[0].command}")
     return lines

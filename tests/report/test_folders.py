@@ -230,3 +230,22 @@ def test_paths_may_be_relative_and_links(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "real")
     assert set(load_results(".")["study"]) == {"real"}
     assert is_run(Path("a"))
+
+
+def test_single_runs_differ_in_what_they_are_and_not_in_how_they_were_typed(tmp_path):
+    """The second was started by a file of pinned values: nothing was typed."""
+    pinned = {"model": {"depth": 18}, "optimizer": {"lr": 0.5}}
+    open_ = {"num_classes": None, "device": "auto", "threads": None}
+    closed = {"num_classes": 10, "device": "cpu", "threads": 2}
+    for name, lr, facts, typed in (
+        ("a", 0.25, open_, ["optimizer.lr=0.25", "model=resnet18"]),
+        ("b", 0.5, closed, []),
+    ):
+        config = pinned | {"optimizer": {"lr": lr}, "trainer": facts}
+        choices = {"model": "resnet18"}
+        runtime = {"mode": "RUN", "runtime": {"choices": choices}}
+        write_run(tmp_path / name, typed, lr=lr, config=config, **runtime)
+    table = load_results(tmp_path)
+    assert parameters_of(table) == ["optimizer.lr", "model"]
+    assert sorted(table["optimizer.lr"]) == [0.25, 0.5]
+    assert table["model"].tolist() == ["resnet18"] * 2

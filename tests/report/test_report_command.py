@@ -165,6 +165,30 @@ def test_several_sweeps_are_put_together_in_a_folder_of_their_own(grid, tmp_path
     pd.testing.assert_frame_equal(load_results(tmp_path / "both"), table)
 
 
+def test_a_report_elsewhere_is_named_after_what_was_typed(grid, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    printed(capsys, grid.path)
+    out = printed(capsys, grid.path / "results.csv")
+    assert "grid, 4 runs: 3 complete, 1 fail; best trial 0, objective 0.7500; lr=0.1" in out
+    assert (tmp_path / "report-grid" / "report.html").is_file()
+    other = StudyOnDisk(tmp_path / "other", [{"lr": 8}], name="other")
+    other.add(0, {"lr": 8}, values=0.25)
+    printed(capsys, grid.path, other.path)
+    assert (tmp_path / "report-grid-other" / "report.html").is_file()
+
+
+def test_a_sweep_that_stands_still_is_said_to(tmp_path, capsys):
+    attrs = {"program": ["python", "app.py"]}
+    made = StudyOnDisk(tmp_path / "mine", [{"lr": 0.1}, {"lr": 0.2}], attrs=attrs)
+    made.add(0, {"lr": 0.1}, values=0.5)
+    text = "no sweep works on it now; the same command goes on with it"
+    assert f"lr_trials: {text}" in printed(capsys, made.path).splitlines()
+    assert text in (made.path / "report.html").read_text()
+    made.sweep_lives()
+    assert text not in printed(capsys, made.path)
+    made.close()
+
+
 def test_pictures_for_papers(grid, capsys):
     printed(capsys, grid.path, "--png")
     written = sorted((grid.path / "plots").glob("*.png"))
