@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.report.columns import column_names, free_column, objectives_of
+from resnet_sweep.report.differing import can_matter
 from resnet_sweep.report.paired import (
     LAST,
     TEST,
@@ -23,6 +24,7 @@ from resnet_sweep.report.paired import (
 )
 from resnet_sweep.report.settings import (
     Key,
+    as_number,
     column_or_missing,
     completed,
     keys_of,
@@ -75,17 +77,22 @@ def compare(
         or "no interval: ..." with the reason), ``mcnemar_p`` (float64, of one run each on the
         same images), ``num_a``, ``num_b`` (Int64, runs). Its ``attrs`` hold ``names``,
         ``only_a`` and ``only_b`` (parameters), ``num_unmatched_a`` and ``num_unmatched_b``
-        (settings without a counterpart), and ``note`` where a table has no completed run.
+        (settings without a counterpart), ``also_differ`` (by name both values, as texts, of
+        what each table keeps fixed, but not at the same value: they match nothing, and are
+        told), and ``note`` where a table has no completed run.
 
     Raises:
         ConfigError: No setting of one is in the other, or their objectives are not the same.
     """
     tables = [completed(table).reset_index(drop=True) for table in (a, b)]
     shared, only = _parameters(a, b)
+    otherwise = _fixed_otherwise(tables, [*shared, *_loaded_by_both(a, b)])
+    shared = [name for name in shared if name not in otherwise]
     sides = [_settings(table, shared, own) for table, own in zip(tables, only, strict=True)]
     both = [key for key in sides[0] if key in sides[1]]
     matched = set(both)
     attrs: dict[str, Any] = {"names": names, "only_a": only[0], "only_b": only[1]}
+    attrs["also_differ"] = otherwise | _measured_otherwise(tables, otherwise)
     attrs |= {
         f"num_unmatched_{letter}": sum(len(side[key]) for key in side if key not in matched)
         for letter, side in zip("ab", sides, strict=True)
@@ -93,7 +100,7 @@ def compare(
     empty = [name for name, table in zip(names, tables, strict=True) if table.empty]
     if empty:
         attrs["note"] = f"no completed run in {' and '.join(empty)}"
-    elif not both or (not shared and any(only)):
+    elif not both or (not (shared or otherwise) and any(only)):
         raise ConfigError([_nothing_in_common(tables, names, shared)])
     metric = _metric(tables, names)
     load = lru_cache(maxsize=16)(load_predictions)
@@ -132,6 +139,44 @@ def _loaded(table: pd.DataFrame) -> list[str]:
     return names[names.index("folder") + 1 :] if "folder" in names else []
 
 
+def _loaded_by_both(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
+    return [name for name in _loaded(a) if name in _loaded(b) and can_matter(name)]
+
+
+def _fixed_otherwise(
+    tables: Sequence[pd.DataFrame], names: Sequence[str]
+) -> dict[str, tuple[str, str]]:
+    """What has one value in each table, and not the same: a match of it there is none."""
+    found = {}
+    for name in dict.fromkeys(names):
+        keys = [set(keys_of(table, [name], as_typed=True)) for table in tables]
+        if keys[0] == keys[1] or any(len(one) != 1 or ("",) in one for one in keys):
+            continue
+        first = [plain(table[name].iloc[0]) for table in tables]
+        found[name] = (one_line(first[0], 32), one_line(first[1], 32))
+    return found
+
+
+# Of a file these are known without any configuration.
+_TELLING = {"epochs": "trainer.epochs", "num_val_images": "data.num_val", "seed": "trainer.seed"}
+
+
+def _measured_otherwise(
+    tables: Sequence[pd.DataFrame], told: Mapping[str, Any]
+) -> dict[str, tuple[str, str]]:
+    """How long the runs trained, on how many images they were measured, and with which seeds."""
+    found = {}
+    for name, setting in _TELLING.items():
+        values = [
+            sorted({as_number(value) for value in column_or_missing(table, name).dropna()})
+            for table in tables
+        ]
+        if setting not in told and all(values) and values[0] != values[1]:
+            texts = [_listed([f"{value:.0f}" for value in one]) for one in values]
+            found[name] = (texts[0], texts[1])
+    return found
+
+
 def _settings(runs: pd.DataFrame, shared: Sequence[str], own: Sequence[str]) -> _Settings:
     places: _Settings = {}
     keys = zip(keys_of(runs, shared, as_typed=True), keys_of(runs, own, as_typed=True), strict=True)
@@ -168,7 +213,10 @@ def _nothing_in_common(
 
 
 def _choices(column: pd.Series[Any]) -> str:
-    values = list(dict.fromkeys(one_line(plain(value), 32) for value in column))
+    return _listed(list(dict.fromkeys(one_line(plain(value), 32) for value in column)))
+
+
+def _listed(values: Sequence[str]) -> str:
     more = [f"... ({len(values)} values)"] if len(values) > _NUM_VALUES_SHOWN else []
     return ",".join([*values[:_NUM_VALUES_SHOWN], *more])
 

@@ -41,11 +41,14 @@ def load_results(
 
         every parameter under its key: Int64, float64, boolean or string, object for mixtures,
         where None is the value null and missing means that it has no part in the trial. Of
-        several sources what one has swept and others have fixed is a parameter of all, and so is
-        the choice of a group, of ``model`` for instance, in which they differ;
+        several sources what one has swept and others have fixed is a parameter of all, and so
+        are choices of groups, of ``model`` for instance, and settings in which they differ and
+        that may change a result;
 
         ``objective`` (float64; of several ``objective_0`` and so on), ``metric`` (string, the
-        column that the objective repeats), ``direction`` (string), ``published`` (float64) and
+        column that the objective repeats), ``direction`` (string), ``earlier``
+        (float64, of a study that runs the best of another again: what a trial had there),
+        ``published`` (float64) and
         ``published_learned`` (boolean) if the study has published values, ``best_epoch``
         (Int64), ``best_train_loss``, ``best_train_accuracy``, ``best_val_loss``,
         ``best_val_accuracy``, ``epochs`` (Int64, how many were finished), ``last_train_loss``,

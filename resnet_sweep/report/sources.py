@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from resnet_sweep.faults import ConfigError, Fault, ResultsError
 from resnet_sweep.report.columns import Row
+from resnet_sweep.report.differing import add_what_differs
 from resnet_sweep.report.files import csv_source
 from resnet_sweep.report.folders import is_multirun, is_run, multirun_source, single_runs_source
-from resnet_sweep.report.runs import has_key, read_saved, value_at
-from resnet_sweep.report.settings import is_seed
 from resnet_sweep.report.source import Source
 from resnet_sweep.report.studies import study_source
 from resnet_sweep.study.folder import StudyFolder
@@ -71,68 +69,6 @@ def _check_settings(sources: Sequence[Source], settings: Sequence[str] | None) -
     faults = [Fault("config", key, "is in no run", fix=fix) for key in settings if key not in known]
     if faults:
         raise ResultsError(faults)
-
-
-def add_what_differs(sources: Sequence[Source]) -> None:
-    """Adds to the parameters of runs what was swept elsewhere, and groups that differ.
-
-    What one source has swept is fixed in another, and of a study for each network nothing in
-    its runs says which network it is of. One run's files tell for its whole source.
-
-    Args:
-        sources: That will be seen side by side; their rows are changed.
-    """
-    if len(sources) < 2:
-        return
-    swept = [{key for row in source.rows for key in row.parameters} for source in sources]
-    everywhere = set().union(*swept)
-    fixed = [_Fixed(source) for source in sources]
-    groups = dict.fromkeys(key for one in fixed for key in one.groups if key not in everywhere)
-    differing = [
-        key for key in groups if len({one.groups[key] for one in fixed if key in one.groups}) > 1
-    ]
-    for source, own, one in zip(sources, swept, fixed, strict=True):
-        # Seeds may be others in each run, and have a column.
-        keys = [*differing, *sorted(key for key in everywhere - own if not is_seed(key))]
-        values = one.values(keys)
-        for row in source.rows:
-            # Of a trial that is yet to be drawn nothing is told.
-            if row.parameters or row.facts.get("folder") is not None:
-                row.parameters = {**row.parameters, **values}
-
-
-class _Fixed:
-    """What all runs of a source have in common, as one of them has saved it."""
-
-    def __init__(self, source: Source) -> None:
-        folders = (Path(_folder(row)) for row in source.rows)
-        folder = next((one for one in folders if is_run(one)), Path(os.devnull))
-        self._config = read_saved(folder, "config")
-        choices = value_at(read_saved(folder, "hydra"), "hydra.runtime.choices")
-        known = choices if isinstance(choices, Mapping) else {}
-        # How a sweep was made is no setting of its runs.
-        self.groups = {
-            str(key): value
-            for key, value in known.items()
-            if not str(key).startswith("hydra/") and key != "study"
-        }
-
-    def values(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Those of some keys that it has."""
-        found = {}
-        for key in keys:
-            if key in self.groups:
-                found[key] = self.groups[key]
-            # What follows another setting may be otherwise in the next run.
-            elif has_key(self._config, key) and "${" not in str(self._as_written(key)):
-                found[key] = self._as_written(key)
-        return found
-
-    def _as_written(self, key: str) -> Any:
-        value: Any = self._config
-        for part in key.split("."):
-            value = value[part]
-        return value
 
 
 def _folder(row: Row) -> str:

@@ -253,7 +253,7 @@ def test_runs_of_one_setting_without_parameters_are_compared():
 @pytest.mark.parametrize(
     ("left", "right", "message"),
     [
-        ({"lr": [1]}, {"lr": [2]}, "x has lr=1; y has lr=2; compare sweeps that have values"),
+        ({"lr": [1, 3]}, {"lr": [2]}, "x has lr=1,3; y has lr=2; compare sweeps that have values"),
         ({"lr": [1]}, {"momentum": [2]}, "x has lr=1; y has momentum=2; .*a parameter in common"),
         ({"lr": [1]}, {}, "y has no parameter"),
         ({"lr": range(9)}, {"b": [1]}, r"x has lr=0,1,2,3,4,\.\.\. \(9 values\)"),
@@ -285,3 +285,48 @@ def test_parameters_called_like_a_column_are_renamed_and_infinities_have_no_inte
     assert row["a"] == math.inf
     assert row["difference"] == -math.inf
     assert math.isnan(row["difference_low"])
+
+
+def test_what_each_side_keeps_fixed_matches_nothing_and_is_told():
+    score = "last_val_accuracy"
+    a, b = (
+        runs(
+            {"lr": lrs, "trainer.epochs": [num] * 2},
+            *(score, [0.5, 0.6], "epochs", [num] * 2, "seed", seeds),
+        )
+        for lrs, num, seeds in (([0.1, 0.2], 5, [0, 0]), ([0.2, 0.1], 3, [1, 2]))
+    )
+    found = compare(a, b)
+    assert found.attrs["also_differ"] == {"trainer.epochs": ("5", "3"), "seed": ("0", "1,2")}
+    assert found["lr"].tolist() == [0.1, 0.2]
+    assert "trainer.epochs" not in found
+    assert compare(a, a).attrs["also_differ"] == {}
+    b["trainer.epochs"] = [5, 3]
+    # What varies on one side is a setting to match.
+    assert compare(a, b)[["lr", "trainer.epochs"]].to_numpy().tolist() == [[0.2, 5.0]]
+
+
+def test_two_files_tell_how_long_their_runs_trained():
+    a, b = (
+        runs(
+            {"lr": [0.1]},
+            *("last_val_accuracy", [0.5], "epochs", [num], "seed", [num]),
+            num_val_images=40 * num,
+        )
+        for num in (5, 3)
+    )
+    assert compare(a, b).attrs["also_differ"] == {
+        "epochs": ("5", "3"),
+        "num_val_images": ("200", "120"),
+        "seed": ("5", "3"),
+    }
+
+
+def test_settings_that_were_loaded_with_both_tables_are_told():
+    a, b = (
+        runs(
+            {"lr": [0.1]}, "last_val_accuracy", [0.5], **{"data.num_train": [num], "data.root": num}
+        )
+        for num in (300, 96)
+    )
+    assert compare(a, b).attrs["also_differ"] == {"data.num_train": ("300", "96")}

@@ -15,6 +15,7 @@ from studies import StudyOnDisk, study_of_every_kind
 
 from resnet_sweep.faults import ResultsError
 from resnet_sweep.report.columns import parameters_of
+from resnet_sweep.report.differing import differing_settings
 from resnet_sweep.report.report import Report
 from resnet_sweep.report.results import load_history, load_results
 from resnet_sweep.report.sources import open_sources
@@ -242,3 +243,47 @@ def test_studies_of_optuna_alone_in_two_storages(tmp_path):
     table = load_results(urls)
     assert table["study"].nunique() == 2
     assert table["state"].tolist() == ["COMPLETE", "WAITING"] * 2
+
+
+OTHERWISE = """
+model: {depth: 18, plain: PLAIN, num_classes: null}
+data: {num_train: NUM, image_size: 32, num_val: 40}
+optimizer: {lr: 0.1, decay: '${optimizer.lr}'}
+trainer: {seed: 3, epochs: 5, threads: NUM, precision: PRECISION}
+"""
+
+
+def sweeps_with_other_settings(base: Path) -> list[Path]:
+    """Two sweeps of the learning rate, over 300 and over 96 images."""
+    for name, num, precision in (("res", 300, "auto"), ("plain", 96, "fp32")):
+        study = StudyOnDisk(base / name, [{"optimizer.lr": lr} for lr in (0.1, 0.2)], name=name)
+        config = OTHERWISE.replace("NUM", str(num)).replace("PRECISION", precision)
+        for ticket, lr in enumerate((0.1, 0.2)):
+            study.add(ticket, {"optimizer.lr": lr}, values=0.5)
+            own = config.replace("PLAIN", str(name == "plain").lower()).replace("0.1", str(lr))
+            # What is typed for each trial differs in its own sweep.
+            own = own.replace("40", str(40 + ticket + num))
+            ran(base / name / "trials" / str(ticket), own, {"model": name})
+        study.close()
+    return [base / "res", base / "plain"]
+
+
+def test_settings_that_each_source_fixed_otherwise_are_parameters_of_all(tmp_path):
+    paths = sweeps_with_other_settings(tmp_path)
+    table = load_results(paths)
+    # The network's own settings are told by its name, what is left to a run by nothing.
+    assert parameters_of(table) == ["optimizer.lr", "model", "data.num_train"]
+    assert table["data.num_train"].tolist() == [300, 300, 96, 96]
+    assert table["data.num_train"].dtype == "Int64"
+    sources = open_sources(paths)
+    assert differing_settings(sources) == {"data.num_train": [300, 96]}
+    assert differing_settings(sources[:1]) == {}
+    Report(sources).write_tables(StudyFolder(tmp_path))
+    pd.testing.assert_frame_equal(load_results(tmp_path / "results.csv"), table)
+
+
+def test_a_setting_that_was_typed_counts_also_where_its_group_differs(tmp_path):
+    paths = sweeps_with_other_settings(tmp_path)
+    for path in paths:
+        (path / "trials" / "0" / ".hydra" / "overrides.yaml").write_text("[+model.plain=x]")
+    assert "model.plain" in parameters_of(load_results(paths))
