@@ -8,6 +8,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import tables
 
@@ -139,25 +140,61 @@ def test_studies_that_cannot_be_compared_have_a_best_each():
     assert next(column for column in table.columns if column.name == "metric").is_main
 
 
-@pytest.mark.parametrize(
-    ("command", "metric", "sentence"),
-    [
-        (None, "best_val_accuracy", "study=confirm with fresh seeds confirms it."),
-        (
-            "python -m x",
-            "best_val_accuracy",
-            "study=confirm with fresh seeds confirms it, by the command below.",
-        ),
-        (None, None, "runs with fresh seeds would confirm it."),
-    ],
-)
-def test_that_the_best_was_chosen_is_said(command, metric, sentence):
-    rows = [RUN(i, {"lr": i}, metric=metric, objective=i, last=0.7) for i in range(3)]
+@pytest.mark.parametrize("command", [None, "python -m x"])
+def test_that_the_best_was_chosen_is_said_and_what_checks_it_where_anything_can(command):
+    rows = [RUN(i, {"lr": i}, objective=i, last=0.7) for i in range(3)]
     content = PageContent(
         "x", tables.START, frame(rows), confirm_command=command, rerun_command="rerun"
     )
-    assert f"It was chosen out of 3 runs, and luck has a part in that: {sentence}" in words(content)
+    checks = ": study=confirm with fresh seeds checks it, by the command below" if command else ""
+    assert f"It was chosen out of 3 runs, and luck has a part in that{checks}." in words(content)
+    assert ("confirm" in words(content)) is bool(command)
     assert (f'<pre class="command">{command}</pre>' in page_html(content)) is bool(command)
+
+
+def _compared(verdict: str = "no difference shown", method: str = "same images", **setting):
+    numbers = {"difference": 0.12, "difference_low": 0.01, "difference_high": 0.2}
+    row = {"parameter": "model", "a": "deep", "b": "flat", "split": "last epoch", **numbers}
+    return pd.DataFrame([row | setting | {"method": method, "verdict": verdict, "mcnemar_p": 0.5}])
+
+
+def test_a_rival_that_was_compared_run_by_run_is_told_of_by_that_comparison():
+    rows = [
+        RUN(0, {"model": "deep", "lr": 1}, objective=0.8, last=0.8),
+        RUN(1, {"model": "flat", "lr": 1}, objective=0.79, last=0.79),
+        RUN(2, {"model": "flat", "lr": 2}, objective=0.78, last=0.79),
+    ]
+    content = PageContent("x", tables.START, frame(rows))
+    assert "2 other runs have an interval" in words(content)
+    verdict = "deep better by 0.12 (0.01 to 0.20)"
+    text = words(dataclasses.replace(content, groups=_compared(verdict, lr=1)))
+    told = f"with trial 1 (model=flat lr=1) on the same images after the last epoch: {verdict}."
+    assert f"Compared {told}" in text
+    # The one that differs in two parameters was compared with nothing.
+    assert "1 further run has an interval" in text
+    for groups in (_compared(method="unpaired: other images", lr=1), _compared(lr=2)):
+        assert "Compared with" not in words(dataclasses.replace(content, groups=groups))
+
+
+def test_seeds_that_end_alike_are_told_of_without_an_interval():
+    rows = [
+        RUN(i // 2, {"lr": i // 2}, repeat=i % 2, objective=0.7 + i % 2 / 10, last=0.6)
+        for i in range(4)
+    ]
+    content = PageContent("x", tables.START, frame(rows))
+    text = words(content)
+    assert "its mean accuracy is 0.6000 (no interval: all seeds the same); 2 of its 2" in text
+    assert "Trial 1 has the same mean." in text
+    assert "It was chosen out of 2 trials" in text
+    figure = key_figures(content)[1]
+    assert (figure.value, figure.label) == ("0.6000", "its mean last-epoch accuracy")
+    assert figure.note == "no interval: all seeds the same"
+
+
+def test_many_trials_that_tie_are_counted():
+    rows = [RUN(i, {"lr": i}, objective=0.7, last=0.6) for i in range(6)]
+    text = words(PageContent("x", tables.START, frame(rows)))
+    assert "Trial 1, trial 2, trial 3 and 2 more have the same best_val_accuracy." in text
 
 
 def test_a_picture_that_fails_leaves_the_page(monkeypatch, caplog):

@@ -158,6 +158,10 @@ def test_means_are_drawn_with_their_runs():
     assert len(dots.x) == 11
     assert panel.y.ticks[0][1] == "trial 0  lr=1"
     assert panel.y.ticks[3][1] == "trial 2 (2 of 3 runs)  lr=0.01"
+    assert "two seeds" in found.caption
+    three = means(runs[runs["number"] != 2].reset_index(drop=True))
+    assert isinstance(three, Figure)
+    assert "two seeds" not in three.caption
     assert means(tables.lr_trials().runs) == NoFigure()
 
 

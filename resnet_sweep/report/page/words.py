@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from resnet_sweep.report.page.best import best_sentences, counted, is_optimistic, optimism
+from resnet_sweep.report.page.best import best_sentences, is_optimistic, optimism
 from resnet_sweep.report.page.content import PageContent
+from resnet_sweep.report.page.sure import counted
 from resnet_sweep.report.plots.parts import parts_of
-from resnet_sweep.report.plots.trials import estimates_of, means_of, trials_of
+from resnet_sweep.report.plots.trials import estimates_of, means_of, trials_of, why_no_interval
 from resnet_sweep.report.plots.values import (
     floats,
     is_missing,
@@ -123,9 +124,12 @@ def _best_figures(runs: pd.DataFrame, study: str) -> list[KeyFigure]:
     label = f"best {'mean ' if is_mean else ''}{title}{f' of {study}' if study else ''}"
     figures = [KeyFigure(number(best.mean), label, ", ".join(notes))]
     last = estimates_of(runs, trials, means, "last_val_accuracy")[0]
-    if last.has_interval:
+    if last.has_interval or (is_mean and math.isfinite(last.value)):
         note = f"95% {'t ' if is_mean else ''}interval {number(last.low)} to {number(last.high)}"
-        figures.append(KeyFigure(number(last.value), "its last epoch's accuracy", note))
+        if not last.has_interval:
+            note = why_no_interval(runs, best, "last_val_accuracy")
+        label = f"its {'mean ' if is_mean else ''}last-epoch accuracy"
+        figures.append(KeyFigure(number(last.value), label, note))
     return figures
 
 

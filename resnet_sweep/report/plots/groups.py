@@ -10,7 +10,8 @@ from resnet_sweep.report.plots.figure import Axis, Figure, NoFigure, Panel, Poin
 from resnet_sweep.report.plots.values import floats, is_missing, lane_text, plain, texts, value_text
 from resnet_sweep.report.text import number, one_line, short_keys
 
-_FIXED = frozenset(
+# Columns that are no other parameter.
+FIXED = frozenset(
     (
         *("parameter", "a", "b", "num_pairs", "split", "a_accuracy", "b_accuracy", "difference"),
         *("difference_low", "difference_high", "method", "mcnemar_p", "verdict", "study"),
@@ -32,7 +33,7 @@ def settings_of_groups(table: pd.DataFrame) -> list[str]:
 
 
 def _settings(table: pd.DataFrame) -> list[str]:
-    names = [str(name) for name in table if str(name) not in _FIXED]
+    names = [str(name) for name in table if str(name) not in FIXED]
     if len(table) > 1:
         names = [name for name in names if len(set(map(repr, table[name].tolist()))) > 1]
     short = short_keys(names)

@@ -50,7 +50,9 @@ def _computed(runs: pd.DataFrame) -> Figure | NoFigure:
         LegendEntry("a run", palette.SKY, "ring"),
     )
     more = f"The {len(shown)} best of {len(trials)} trials. " if len(trials) > len(shown) else ""
-    caption = f"{more}The interval is that of the mean over seeds; two seeds tell little about it."
+    caption = f"{more}The interval is that of the mean over seeds"
+    has_few = any(len(trial.rows) == 2 for trial in shown)
+    caption += "; two seeds tell little about it." if has_few else "."
     if not all(trial.is_whole for trial in shown):
         caption += " Trials with a run that has no objective come last."
     return Figure(panels, legend, caption, choice_name="objective")

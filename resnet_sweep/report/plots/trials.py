@@ -161,3 +161,18 @@ def estimates_of(
             ends = [float(column[trial.rows[0]]) for column in single]
         found.append(Estimate(*ends))
     return found
+
+
+def why_no_interval(runs: pd.DataFrame, trial: Trial, name: str) -> str:
+    """In words why the mean of a trial's runs carries no interval.
+
+    Args:
+        runs: A row a run.
+        trial: Of the runs.
+        name: Of the number's column.
+    """
+    values = floats(runs, name)[list(trial.rows)]
+    values = values[np.isfinite(values)]
+    if values.size < 2:
+        return "no interval: one run only"
+    return f"no interval{': all seeds the same' if np.ptp(values) == 0 else ''}"
