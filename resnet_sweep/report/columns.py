@@ -25,7 +25,7 @@ _BEFORE = (*OF_A_RUN, "state")
 _CURVE = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 # In this order behind the objective; what a task tells stands between the two parts.
 _MEASURED = (
-    *("metric", "direction", "published", "published_learned", "best_epoch"),
+    *("metric", "direction", "earlier", "published", "published_learned", "best_epoch"),
     *(f"best_{name}" for name in _CURVE),
     "epochs",
     *(f"last_{name}" for name in _CURVE),

@@ -24,7 +24,7 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("seconds", "seconds_mean", "peak_memory_mib"), "{:.1f}".format),
     "images_per_s": "{:.0f}".format,
     **dict.fromkeys(("best_val_accuracy", "last_val_accuracy", "last_train_loss"), number),
-    **dict.fromkeys(("published", "test_accuracy"), number),
+    **dict.fromkeys(("earlier", "published", "test_accuracy"), number),
 }
 _LEARNED = {True: "learned", False: "did not learn"}
 _VALUE_CELLS, _TEXT_CELLS, _ERROR_CELLS = 32, 72, 20
@@ -178,7 +178,7 @@ def _names(table: pd.DataFrame) -> list[str]:
 
 
 _MEASURED = (
-    *("published", "epochs", "best_epoch", "best_val_accuracy"),
+    *("earlier", "published", "epochs", "best_epoch", "best_val_accuracy"),
     *("last_val_accuracy", "learned", "last_train_loss", "test_accuracy"),
 )
 _LAST = ("seconds", "images_per_s", "peak_memory_mib", "slot", "duplicate_of", "error")

@@ -154,6 +154,9 @@ class Report:
         words, source = shlex.split(best[0].command), self.sources[0]
         if "--config-dir" not in words or source.snapshot is None or source.folder is None:
             return None
+        if source.snapshot.earlier:
+            # It does so itself.
+            return None
         base = Path.cwd()
         folder = source.folder
         shown = str(folder.relative_to(base) if folder.is_relative_to(base) else folder)

@@ -20,6 +20,7 @@ from resnet_sweep.report.source import (
     objective_facts,
     objective_names,
 )
+from resnet_sweep.study.canonical import same
 from resnet_sweep.study.reading import Snapshot
 from resnet_sweep.study.standing import COMPLETE, PRUNED, STATES, Ticket, reason_of, seconds_of
 
@@ -39,6 +40,10 @@ _OF_OUR_TASK = {"best_epoch": int, "images_per_s": float, "peak_memory_mib": flo
 _ORDER_NOTE = (
     "Workers drew values side by side: these depend on the order in which trials ended, "
     "which is in events.log"
+)
+_EARLIER_NOTE = (
+    "earlier: what the trial had reached in the study that its settings come from, where it was "
+    "chosen for it"
 )
 
 
@@ -67,7 +72,10 @@ def study_source(
         keys=Keys(objectives=objective_names(len(snapshot.maximize))),
         origin=str(folder) if folder is not None else origin,
         log_parameters=frozenset(_drawn_on_log_axis(snapshot.trials)),
-        notes=(_ORDER_NOTE,) if snapshot.is_order_dependent else (),
+        notes=(
+            *((_ORDER_NOTE,) if snapshot.is_order_dependent else ()),
+            *((_EARLIER_NOTE,) if snapshot.earlier else ()),
+        ),
     )
 
 
@@ -182,7 +190,7 @@ class _Reader:
         if trial is not None:
             told = self._told(ticket, trial, facts, is_run=repeat is None)
             facts |= self._of_trial(ticket, trial, facts)
-        facts |= {"state": state} | self._published.of(ticket.values)
+        facts |= {"state": state} | self._published.of(ticket.values) | self._earlier(ticket)
         settings = (
             {} if path is None or self._settings == () else read_settings(path, self._settings)
         )
@@ -229,6 +237,13 @@ class _Reader:
             for key, value in attrs.items()
             if key not in own and (key not in _OF_THE_ENGINE or _is_strange(ticket, key, value))
         }
+
+    def _earlier(self, ticket: Ticket) -> dict[str, float]:
+        """What a trial had reached in the study that it is run again from."""
+        for values, objective in self._snapshot.earlier:
+            if all(same(ticket.values.get(key), value) for key, value in values.items()):
+                return {"earlier": objective}
+        return {}
 
 
 def _is_strange(ticket: Ticket, key: str, value: Any) -> bool:

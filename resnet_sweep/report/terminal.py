@@ -38,6 +38,7 @@ def run_table(report: Report, width: int | None, num_rows: int | None = None) ->
         return text
     studies = ["study"] if runs["study"].nunique() > 1 else []
     # A line of means stands where its trial stands below.
+    studies += ["earlier"] if "earlier" in runs else []
     means = aggregate(runs, [*studies, *parameters_of(runs)], is_ranked=False)
     return f"{render_summary(means, width)}\n\n{text}"
 

@@ -183,6 +183,8 @@ class Snapshot:
         taken_at: When.
         left_s: Seconds until all is done, at the pace so far; None when it is not known.
         num_repeats: Runs of a trial.
+        earlier: Of a study that runs the best of another one again, their values and what each
+            had reached there.
         program: How the application was started, as words; empty where it is not known.
     """
 
@@ -199,6 +201,7 @@ class Snapshot:
     taken_at: datetime
     left_s: float | None
     num_repeats: int
+    earlier: tuple[tuple[Mapping[str, Any], float], ...]
     program: tuple[str, ...]
 
     @property
@@ -249,8 +252,14 @@ class Snapshot:
             taken_at=now,
             left_s=left_s(tickets, running, num_workers, now),
             num_repeats=attrs.get("identity", {}).get("repeats", 1),
+            earlier=_earlier(attrs.get("earlier", {})),
             program=tuple(attrs.get("program", [])),
         )
+
+
+def _earlier(kept: Mapping[str, Any]) -> tuple[tuple[Mapping[str, Any], float], ...]:
+    pairs = zip(kept.get("trials", ()), kept.get("objectives", ()), strict=False)
+    return tuple((values, found[0]) for values, found in pairs if len(found) == 1)
 
 
 class _Attributes:

@@ -32,12 +32,14 @@ class Former:
         values: Its parameters under dotted keys.
         config: The task's configuration as the trial had it, interpolations unresolved.
         choices: What was chosen from each group, those of Hydra left out.
+        objectives: What it reached.
     """
 
     number: int
     values: Mapping[str, Any]
     config: Mapping[str, Any]
     choices: Mapping[str, Any]
+    objectives: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class _Reader:
             fix = f"type its trials as {KEY}=[{{key: value}}], and the settings that they had"
             self.faults.append(Fault(f"{KEY}.study", self._folder, rule, fix=fix))
         kept = {key: value for key, value in choices.items() if not key.startswith("hydra/")}
-        return Former(trial.number, values, config, kept)
+        return Former(trial.number, values, config, kept, tuple(trial.values))
 
     def _place(self, trial: FrozenTrial) -> Path | None:
         """Where Hydra has written the configuration of a trial's first run."""

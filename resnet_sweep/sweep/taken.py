@@ -74,12 +74,14 @@ class Taken:
         trials: Values of the explicit trials.
         lines: Overrides that are the same for all of them.
         directions: Of the earlier study's objectives.
+        objectives: What each trial had reached there, for the tables.
     """
 
     asked: Mapping[str, Any]
     trials: tuple[Mapping[str, Any], ...]
     lines: tuple[str, ...]
     directions: tuple[str, ...]
+    objectives: tuple[tuple[float, ...], ...]
 
     def without(self, decided: Decided) -> Taken:
         """The same, but for lines about what a command decides itself."""
@@ -101,6 +103,7 @@ class Taken:
             "trials": [dict(values) for values in self.trials],
             "lines": list(self.lines),
             "directions": list(self.directions),
+            "objectives": [list(values) for values in self.objectives],
         }
 
     def applied(self, command: Command) -> tuple[Options, DictConfig]:
@@ -175,4 +178,5 @@ def kept_by(folder: StudyFolder, command: Command) -> Taken | None:
     if kept is None or kept["asked"] != command.asked:
         return None
     parts = (tuple(kept[name]) for name in ("trials", "lines", "directions"))
-    return Taken(kept["asked"], *parts).without(command.decided())
+    objectives = tuple(map(tuple, kept["objectives"]))
+    return Taken(kept["asked"], *parts, objectives=objectives).without(command.decided())

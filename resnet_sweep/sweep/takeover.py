@@ -58,7 +58,11 @@ class _Taker:
         self._take_settings()
         self._verify()
         return Taken(
-            self._command.asked, tuple(self._values), tuple(self._lines), self._earlier.directions
+            self._command.asked,
+            tuple(self._values),
+            tuple(self._lines),
+            self._earlier.directions,
+            tuple(trial.objectives for trial in self._earlier.trials),
         )
 
     def _plan(self, trials: Sequence[Mapping[str, Any]]) -> Any:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from in_process import NATIVE, App
 from omegaconf import OmegaConf
 
+from resnet_sweep.report.results import load_results
 from resnet_sweep.sweep.decided import changes
 from resnet_sweep.sweep.task import FunctionTask
 
@@ -119,6 +120,8 @@ def test_the_best_run_again_as_they_were(app: App, caplog: pytest.LogCaptureFixt
     study = app.study("two")
     assert study.direction.name == "MAXIMIZE", "what made them the best there does so here"
     assert all(trial.params.keys() == {"x"} for trial in study.trials), "the rest is no parameter"
+    before = load_results(app.folder / "out")["objective"].tolist()[:2]
+    assert load_results(app.folder / "two")["earlier"].tolist() == before
     # Of this study the best can be run again as well, and all of it is in its own words.
     assert sweep(app, BEST.replace("out", "two"), to="three") == 0
     assert seen(app, "seed") == [first[3], first[2]]
