@@ -177,6 +177,7 @@ def kept_by(folder: StudyFolder, command: Command) -> Taken | None:
     # The earlier study may have grown since, or be gone: this one has its plan.
     if kept is None or kept["asked"] != command.asked:
         return None
-    parts = (tuple(kept[name]) for name in ("trials", "lines", "directions"))
+    trials, lines, directions = (tuple(kept[name]) for name in ("trials", "lines", "directions"))
     objectives = tuple(map(tuple, kept["objectives"]))
-    return Taken(kept["asked"], *parts, objectives=objectives).without(command.decided())
+    taken = Taken(kept["asked"], trials, lines, directions, objectives)
+    return taken.without(command.decided())
