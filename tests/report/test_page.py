@@ -22,6 +22,7 @@ from resnet_sweep.report.page.pictures import script_json
 from resnet_sweep.report.page.table import runs_table
 from resnet_sweep.report.page.verdicts import verdicts
 from resnet_sweep.report.page.words import key_figures, summary
+from resnet_sweep.report.plots.pareto import front_of
 
 RUN = tables.run
 
@@ -195,6 +196,36 @@ def test_many_trials_that_tie_are_counted():
     rows = [RUN(i, {"lr": i}, objective=0.7, last=0.6) for i in range(6)]
     text = words(PageContent("x", tables.START, frame(rows)))
     assert "Trial 1, trial 2, trial 3 and 2 more have the same best_val_accuracy." in text
+
+
+def test_the_front_of_two_objectives_is_marked_and_the_file_names_its_run():
+    content = dataclasses.replace(tables.two_objectives(12), best_yaml="best.yaml")
+    front = front_of(content.runs)
+    column = next(one for one in runs_table(content.runs).columns if one.name == "front")
+    assert column.is_main
+    assert [column.cell(row) for row in range(12)] == [
+        "yes" if i in front else "" for i in range(12)
+    ]
+    # Tables of studies begin with the front.
+    order = [*front, *(i for i in range(12) if i not in front)]
+    content = dataclasses.replace(content, runs=content.runs.iloc[order].reset_index(drop=True))
+    name = f"trial {content.runs['number'][0]}"
+    assert f"best.yaml has {name} (" in words(content)
+    assert f"), the first of these {len(front)}: none is better" in words(content)
+    taken = content.runs.assign(front="x")
+    assert "pareto_front" in [one.name for one in runs_table(taken).columns]
+    assert "front" not in [one.name for one in runs_table(tables.lr_trials().runs).columns]
+
+
+def test_without_accuracies_no_groups_are_compared_and_that_is_said():
+    rows = [RUN(i, {"db": "ab"[i % 2]}, metric=None, objective=i) for i in range(4)]
+    groups = _compared("not known").assign(difference=float("nan"))
+    for told in (groups, groups[:0]):
+        text = page_html(PageContent("x", tables.START, frame(rows), groups=told))
+        assert '<section id="groups">' not in text
+        assert "No groups compared: no accuracy is known of these runs." in text
+    assert "No groups compared" not in page_html(tables.odd()["foreign"])
+    assert "No groups compared" not in page_html(tables.lr_trials())
 
 
 def test_a_picture_that_fails_leaves_the_page(monkeypatch, caplog):

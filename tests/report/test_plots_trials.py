@@ -1,5 +1,6 @@
 """Which trial is the best: by means, and only among runs with one objective."""
 
+import pandas as pd
 import pytest
 import tables
 
@@ -145,6 +146,19 @@ def test_the_ranking_of_repeats_shows_means():
     # Student's with two degrees of freedom: 4.303 * 0.02 / sqrt(3).
     assert (low, high) == (pytest.approx(0.6503, abs=1e-4), pytest.approx(0.7497, abs=1e-4))
     assert len(last.x) == 4
+
+
+def test_the_ranking_of_runs_and_means_names_both_intervals():
+    runs = tables.repeats().runs
+    mixed = pd.concat([runs, tables.lr_trials().runs], ignore_index=True)
+    found = ranking(mixed)
+    assert isinstance(found, Figure)
+    assert "95% interval of a run, t interval of a mean over seeds" in found.legend[1].label
+    assert "t interval" in found.caption
+    assert "A single run's interval" in found.caption
+    found = ranking(runs)
+    assert isinstance(found, Figure)
+    assert "single run" not in found.caption
 
 
 def test_means_are_drawn_with_their_runs():

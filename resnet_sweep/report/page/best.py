@@ -19,6 +19,7 @@ from resnet_sweep.report.plots.values import (
     objective_names,
     objective_title,
     settings_of,
+    texts,
 )
 from resnet_sweep.report.text import number
 
@@ -60,10 +61,7 @@ def best_sentences(content: PageContent) -> list[str]:
 
 def _of_one(runs: pd.DataFrame, content: PageContent | None) -> list[str]:
     if len(objective_names(runs)) > 1:
-        front = front_of(runs)
-        one, many = "1 run is", f"{len(front):,} runs are"
-        told = f"{one if len(front) == 1 else many} beaten by none in all objectives"
-        return [f"{told} (the Pareto front)."] if front else []
+        return _front_sentences(runs, content.best_yaml if content is not None else None)
     trials = trials_of(runs)
     if not trials:
         return ["No run has completed with an objective."]
@@ -80,6 +78,25 @@ def _of_one(runs: pd.DataFrame, content: PageContent | None) -> list[str]:
     if content is None:
         return [sentence + "."]
     return [sentence + ".", *sure_sentences(content, runs, trials, means)]
+
+
+def _front_sentences(runs: pd.DataFrame, best_yaml: str | None) -> list[str]:
+    """How many runs are on the front, and which of them can be run again by the file."""
+    front = front_of(runs)
+    if not front:
+        return []
+    one, many = "1 run is", f"{len(front):,} runs are"
+    told = one if len(front) == 1 else many
+    sentences = [f"{told} beaten by none in all objectives (the Pareto front)."]
+    # The file takes the first completed run of the table, whose order begins with the front.
+    first = min(front)
+    is_first = all(state != "COMPLETE" for state in texts(runs, "state")[:first])
+    if best_yaml and is_first:
+        setting = settings_of(runs, [first])[first]
+        name = f"{names_of(runs)[first]}{f' ({setting})' if setting else ''}"
+        of = f", the first of these {len(front):,}: none is better than the others"
+        sentences.append(f"{best_yaml} has {name}{of if len(front) > 1 else ''}.")
+    return sentences
 
 
 def _mean_text(runs: pd.DataFrame, best: Trial, mean: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from resnet_sweep.files import replacing
 from resnet_sweep.report.columns import frame
-from resnet_sweep.report.page.comparisons import comparisons
+from resnet_sweep.report.page.comparisons import comparisons, why_no_groups
 from resnet_sweep.report.page.content import PageContent
 from resnet_sweep.report.page.failures import failures
 from resnet_sweep.report.page.means import means_tables
@@ -60,7 +60,7 @@ def page_html(content: PageContent) -> str:
         table=table,
         num_static=min(STATIC_ROWS, table.num_rows),
         pictures=pictures.by_name,
-        reasons=pictures.reasons,
+        reasons=[*pictures.reasons, *filter(None, [why_no_groups(content)])],
         verdicts=verdicts(content.runs),
         means=means_tables(content.runs),
         comparisons=comparisons(content.groups),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resnet_sweep.report.columns import parameters_of
+from resnet_sweep.report.columns import column_names, parameters_of
 from resnet_sweep.report.page.best import is_optimistic, optimism
+from resnet_sweep.report.plots.pareto import front_of
+from resnet_sweep.report.plots.parts import parts_of
 from resnet_sweep.report.plots.values import (
     floats,
     is_missing,
@@ -93,13 +95,16 @@ def runs_table(runs: pd.DataFrame) -> RunsTable:
     Args:
         runs: A row a run.
     """
+    runs, front = _with_front(runs)
     parameters = parameters_of(runs)
     short = short_keys(parameters)
     shown, constant = [], []
-    for name in _order(runs):
+    for name in _order(runs, front):
         column = _column(runs, name, parameters, short)
         is_same = len(runs) > 1 and len(column.texts) == 1 and min(column.index) == 0
         is_always = name in ("number", "state", *objective_names(runs))
+        if front and name == front:
+            column = replace(column, title="front", is_main=True)
         if column.texts and is_same and not is_always:
             constant.append((name, column.texts[0]))
         elif column.texts or is_always:
@@ -107,14 +112,25 @@ def runs_table(runs: pd.DataFrame) -> RunsTable:
     return RunsTable(tuple(shown), tuple(constant), len(runs))
 
 
-def _order(runs: pd.DataFrame) -> list[str]:
+def _with_front(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The runs with a column that marks those on the Pareto front, and its name; "" without."""
+    rows = {int(part.rows[i]) for part in parts_of(runs) for i in front_of(part.table)}
+    if len(objective_names(runs)) < 2 or not rows:
+        return runs, ""
+    name = next(iter(column_names(["front"], runs.columns, "pareto").values()))
+    told = ["yes" if i in rows else pd.NA for i in range(len(runs))]
+    marks = pd.Series(told, index=runs.index, dtype="string")
+    return runs.assign(**{name: marks}), name
+
+
+def _order(runs: pd.DataFrame, front: str) -> list[str]:
     """Names of the columns from left to right: what says most comes first."""
     names = [str(name) for name in runs]
     varied = set(varying(runs))
     leading = ["study", "number", "repeat", "state"]
     if "number" in runs and runs["number"].isna().all():
         leading.insert(1, "folder")
-    leading += [*objective_names(runs), "metric", *_OUTCOMES]
+    leading += [*objective_names(runs), front, "metric", *_OUTCOMES]
     leading += [name for name in parameters_of(runs) if name in varied]
     leading += _MAIN
     hidden = {*_IN_INTERVAL, "direction"}

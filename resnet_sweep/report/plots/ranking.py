@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,11 @@ def _computed(runs: pd.DataFrame) -> Figure | NoFigure:
         marks.append(shown.points("objective", palette.FAINT, "diamond"))
         best = objective_title(runs, "objective")
         legend.append(LegendEntry(f"{best}: optimistic", palette.FAINT, "diamond"))
-    of = "mean over seeds" if shown.are_means else "95% interval"
+    of = {
+        "runs": "95% interval",
+        "means": "mean over seeds",
+        "both": "95% interval of a run, t interval of a mean over seeds",
+    }[shown.kind]
     for name, colour, lift, title in (
         (_LAST, palette.BLUE, 0.0, f"last epoch, {of}"),
         (_TEST, palette.GREEN, -0.26, f"test split, {of}"),
@@ -88,17 +93,20 @@ def _computed(runs: pd.DataFrame) -> Figure | NoFigure:
 
 def _caption(shown: _Shown, num_all: int) -> str:
     num = len(shown.trials)
-    what = "trials" if shown.are_means else "completed runs"
-    more = f"The {num} best of {num_all} {what}. " if num_all > num else ""
-    if shown.are_means:
-        return (
-            f"{more}A trial of several seeds stands where their mean is, with its 95% t interval: "
-            "it holds the mean over all seeds in 95 of 100 cases."
+    what = "completed runs" if shown.kind == "runs" else "trials"
+    sentences = [f"The {num} best of {num_all} {what}."] if num_all > num else []
+    if shown.kind != "runs":
+        sentences.append(
+            "A trial of several seeds stands where their mean is, with its 95% t interval: it "
+            "holds the mean over all seeds in 95 of 100 cases."
         )
-    return (
-        f"{more}An interval holds the true accuracy in 95 of 100 cases; a run whose last epoch's "
-        "interval lies above chance has learned."
-    )
+    if shown.kind != "means":
+        which = "A single run's" if shown.kind == "both" else "An"
+        sentences.append(
+            f"{which} interval holds the true accuracy in 95 of 100 cases; a run whose last "
+            "epoch's interval lies above chance has learned."
+        )
+    return " ".join(sentences)
 
 
 class _Shown:
@@ -107,7 +115,10 @@ class _Shown:
     def __init__(self, runs: pd.DataFrame, trials: Sequence[Trial]) -> None:
         self.runs, self.trials = runs, trials
         self.means = means_of(runs, trials)
-        self.are_means = any(self.means)
+        kinds = {bool(mean) for mean in self.means}
+        self.kind: Literal["runs", "means", "both"] = (
+            "both" if len(kinds) > 1 else "means" if True in kinds else "runs"
+        )
         self.rows = [trial.rows[0] for trial in trials]
         self.names = names_of(runs, by_trial=True)
 
