@@ -59,6 +59,7 @@ def aggregate(table: pd.DataFrame, by: Sequence[str], *, is_ranked: bool = True)
     rows = [measured.row(where) for where in places.values()]
     first = ended.iloc[[where[0] for where in places.values()]][by].reset_index(drop=True)
     found = _joined(first, _frame(rows, measured.objectives, table))
+    found.attrs |= table.attrs
     is_one_kind = all(
         ended[name].nunique() < 2 for name in ("metric", "direction") if name in ended
     )

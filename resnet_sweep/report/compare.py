@@ -32,7 +32,7 @@ from resnet_sweep.report.settings import (
     repetitions,
     swept_parameters,
 )
-from resnet_sweep.report.statistics import Floats, t_interval, welch_difference
+from resnet_sweep.report.statistics import Floats, difference, t_interval, welch_difference
 from resnet_sweep.report.text import one_line
 
 _DTYPES = {
@@ -269,7 +269,7 @@ def _difference(
         run_a, run_b = compared[0].runs[known_a[0]], compared[1].runs[known_b[0]]
         found = compare_runs(run_b, run_a, split, load)
     elif pairs:
-        estimate = t_interval([value_b - value_a for value_a, value_b in pairs])
+        estimate = t_interval(difference(*np.array(pairs).T[::-1]))
         found = Comparison(estimate, f"paired t over {len(pairs)} seeds")
     else:
         found = Comparison(welch_difference(b, a), f"Welch t of {len(a)} and {len(b)} runs")

@@ -32,8 +32,9 @@ from resnet_sweep.report.settings import (
     repetitions,
     swept_parameters,
 )
-from resnet_sweep.report.statistics import t_interval
+from resnet_sweep.report.statistics import difference, t_interval
 from resnet_sweep.report.text import one_line
+from resnet_sweep.report.verdicts import verdict
 
 _NUM_VALUES_MIN, _NUM_VALUES_MAX = 2, 4
 _DTYPES = {
@@ -78,7 +79,8 @@ def compare_groups(
         "t over N seeds", "unpaired: ..." or "no interval: ..." with the reason; NA where
         nothing is known), ``mcnemar_p`` (float64, of one pair on the same images), ``verdict``
         ("resnet50 better by 0.06 (0.02 to 0.10)", "no difference shown", "no interval",
-        "not known").
+        "not known", or that interval and McNemar's test disagree). Of a study of which no pair
+        has an accuracy there are no rows.
     """
     runs = in_plan_order(completed(table)).reset_index(drop=True)
     names = swept_parameters(table)
@@ -87,17 +89,19 @@ def compare_groups(
     on_splits = [(split, runs_on(runs, split)) for split in (TEST, LAST)]
     values = {name: [plain(value) for value in runs[name]] for name in names}
     studies = [plain(value) for value in runs.get("study", [""] * len(runs))]
-    rows: list[dict[str, Any]] = []
-    settings: list[dict[str, Any]] = []
+    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for name in [name for name in names if _is_categorical(runs[name])]:
         others = [other for other in names if other != name]
         for a, b, pairs in _matches(runs, name, others):
             first = pairs[0][0]
-            settings.append({other: values[other][first] for other in others})
             row = {"study": studies[first], "parameter": name, "a": a, "b": b}
-            rows.append(row | _row(on_splits, pairs, (a, b), load))
+            row |= _row(on_splits, pairs, (a, b), load)
+            found.append((row, {other: values[other][first] for other in others}))
+    # Rows that know nothing beside others that do; alone they would only be dashes.
+    known = {row["study"] for row, _ in found if row["num_pairs"]}
+    found = [pair for pair in found if pair[0]["study"] in known]
     has_several = "study" in table and table["study"].nunique() > 1
-    return _frame(rows, settings, names, has_several=has_several)
+    return _frame([row for row, _ in found], [one for _, one in found], names, has_several)
 
 
 def _is_categorical(column: pd.Series[Any]) -> bool:
@@ -144,7 +148,7 @@ def _row(
         comparison = compare_runs(*known[0], split, load)
         estimate, method, p = comparison.estimate, comparison.method, comparison.mcnemar_p
     else:
-        estimate = t_interval(a - b).within(-1.0, 1.0)
+        estimate = t_interval(difference(a, b)).within(-1.0, 1.0)
         method = f"t over {len(known)} seeds"
         if math.isnan(estimate.low):
             method = "no interval: all differences are the same"
@@ -158,7 +162,7 @@ def _row(
         "difference_high": estimate.high,
         "method": method,
         "mcnemar_p": p,
-        "verdict": _verdict(*names, estimate.value, estimate.low, estimate.high),
+        "verdict": verdict(*names, estimate, p),
     }
 
 
@@ -176,25 +180,10 @@ def _pairs_with_accuracies(
     return found[-1]
 
 
-def _verdict(a: str, b: str, difference: float, low: float, high: float) -> str:
-    if math.isnan(low):
-        return "no interval"
-    if low <= 0 <= high:
-        return "no difference shown"
-    better = a
-    if high < 0:
-        better, difference, low, high = b, -difference, -high, -low
-    # More decimals only where two would make the nearer bound a zero.
-    num_decimals = next((num for num in (2, 3) if low >= 0.5 * 10**-num), 4)
-    texts = [f"{one:.{num_decimals}f}" for one in (difference, low, high)]
-    return f"{better} better by {texts[0]} ({texts[1]} to {texts[2]})"
-
-
 def _frame(
     rows: list[dict[str, Any]],
     settings: list[dict[str, Any]],
     names: Sequence[str],
-    *,
     has_several: bool,
 ) -> pd.DataFrame:
     columns = {

@@ -15,6 +15,7 @@ import pandas as pd
 from resnet_sweep.report.settings import column_or_missing, plain
 from resnet_sweep.report.statistics import (
     Estimate,
+    difference,
     difference_of_proportions,
     mcnemar,
     paired_difference,
@@ -159,7 +160,8 @@ def _correct(
 def _unpaired(first: Run, second: Run, reason: str) -> Comparison:
     if not (first.num_images > 0 and second.num_images > 0):
         # Still a difference, of which nobody can say how sure it is.
-        estimate = Estimate(first.accuracy - second.accuracy, float("nan"), float("nan"))
+        value = float(difference(first.accuracy, second.accuracy))
+        estimate = Estimate(value, float("nan"), float("nan"))
         return Comparison(estimate, "no interval: number of images not known")
     # An accuracy in a file may have lost its last digits; the count behind it is whole.
     k1, k2 = (float(np.rint(run.accuracy * run.num_images)) for run in (first, second))

@@ -12,7 +12,9 @@ import pandas as pd
 from resnet_sweep.report.columns import objectives_of, parameters_of, told_of
 from resnet_sweep.report.grid import Column, fitted, lines_of
 from resnet_sweep.report.settings import holds_numbers
+from resnet_sweep.report.shaping import LEFT_OUT
 from resnet_sweep.report.text import beginning, number, one_line
+from resnet_sweep.report.verdicts import decimals
 
 # Given up in this order when the terminal is narrow; then what tasks have told, then the rest.
 _FIRST_TO_GO = (
@@ -48,7 +50,7 @@ def render(
         notes: To stand below the table.
     """
     if table.empty:
-        return "no trial has started"
+        return _NONE_LEFT if table.attrs.get(LEFT_OUT) else "no trial has started"
     begun, drawn, said = _without_unbegun(table)
     shown = begun
     if num_rows is not None and len(begun) > num_rows:
@@ -91,7 +93,7 @@ def render_summary(summary: pd.DataFrame, width: int | None = None) -> str:
         least = _ERROR_CELLS if name in _WORDS else None
         columns[name] = Column(one_line(name), cells, holds_numbers(column), least)
     if summary.empty:
-        return "nothing to show"
+        return _NONE_LEFT if summary.attrs.get(LEFT_OUT) else "nothing to show"
     same = [name for name, column in columns.items() if len(set(column.cells)) == 1]
     # What two rows share tells them not apart; it is in the table of runs.
     same = [name for name in same if len(summary) > 1 and not _SUMMED_UP.fullmatch(name)]
@@ -103,6 +105,7 @@ def render_summary(summary: pd.DataFrame, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
+_NONE_LEFT = "no run matches the filter"
 _COUNTS = ("num_failed", "num_pruned")
 _WORDS = ("verdict", "method")
 _SUMMED_FIRST_TO_GO = (
@@ -130,7 +133,7 @@ def _with_ends(cells: Sequence[str], table: pd.DataFrame, name: str) -> list[str
         return list(cells)
     ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
     return [
-        f"{cell} ({low:.3f} to {high:.3f})" if low == low else cell
+        f"{cell} ({decimals(low, 3)} to {decimals(high, 3)})" if low == low else cell
         for cell, (low, high) in zip(cells, ends, strict=True)
     ]
 

@@ -18,6 +18,8 @@ from resnet_sweep.report.settings import as_number, holds_numbers, is_missing, n
 from resnet_sweep.study.canonical import same
 from resnet_sweep.study.standing import STATES
 
+# Among the attributes of a table: how many rows a filter has taken out of it.
+LEFT_OUT = "num_left_out"
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -53,7 +55,7 @@ def shape(
         columns: Names with commas between them; None keeps all.
 
     Returns:
-        A new table; rows are numbered anew.
+        A new table; rows are numbered anew. Its ``attrs`` tell how many the filter left out.
 
     Raises:
         ConfigError: A column does not exist, a condition cannot be read or compares what cannot
@@ -76,7 +78,10 @@ def shape(
     # The sort is stable, so the last key goes first.
     for key, down in reversed(list(zip(keys, descending, strict=True))):
         found = found.iloc[_order(found[key], down)]
-    return found[list(dict.fromkeys(shown))].reset_index(drop=True)
+    found = found[list(dict.fromkeys(shown))].reset_index(drop=True)
+    if not keep.all():
+        found.attrs[LEFT_OUT] = int((~keep).sum())
+    return found
 
 
 def unknown_columns(table: pd.DataFrame, names: Iterable[str], key: str) -> list[Fault]:

@@ -80,6 +80,20 @@ def wilson(num_correct: Any, n: Any) -> tuple[Floats, Floats]:
     return np.where(known, low, _NAN), np.where(known, high, _NAN)
 
 
+def difference(a: Any, b: Any) -> Floats:
+    """What a is more than b; 0 where only rounding tells them apart.
+
+    Args:
+        a: Numbers.
+        b: Others, as many or a single one.
+    """
+    first, second = np.broadcast_arrays(_floats(a), _floats(b))
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = first - second
+        is_same = np.abs(found) <= _ROUNDING * np.maximum(np.abs(first), np.abs(second))
+    return np.where(is_same & np.isfinite(found), 0.0, found)
+
+
 def t_interval(values: Any) -> Estimate:
     """The mean of values and Student's interval for it: mean -+ t(n - 1) s / sqrt(n).
 
@@ -96,6 +110,9 @@ def t_interval(values: Any) -> Estimate:
     if not known.size:
         return _UNKNOWN
     mean = _mean(known)
+    if abs(mean) <= _ROUNDING * float(np.abs(known).max()) < math.inf:
+        # Values that cancel out leave a little.
+        mean = 0.0
     spread = _spread(known)
     if not spread > 0:
         return Estimate(mean, _NAN, _NAN)
@@ -191,8 +208,7 @@ def welch_difference(a_values: Any, b_values: Any) -> Estimate:
     a, b = _known(a_values), _known(b_values)
     if not a.size or not b.size:
         return _UNKNOWN
-    with np.errstate(invalid="ignore"):
-        value = float(np.float64(_mean(a)) - np.float64(_mean(b)))
+    value = float(difference(_mean(a), _mean(b)))
     if a.size < 2 or b.size < 2:
         return Estimate(value, _NAN, _NAN)
     va, vb = _spread(a) ** 2 / a.size, _spread(b) ** 2 / b.size

@@ -162,13 +162,43 @@ def test_folders_that_are_not_there_or_not_known_do_not_matter():
 
 
 def test_without_an_epochs_accuracy_nothing_is_known_and_the_best_epoch_is_not_used():
-    rows = [{"model": name, "objective": 0.9, "best_val_accuracy": 0.9} for name in "ab"]
-    row = compare_groups(runs(rows, ["model"])).iloc[0]
+    rows = [
+        {"model": name, "objective": 0.9, "best_val_accuracy": 0.9, "lr": lr}
+        for lr in (0.1, 0.2)
+        for name in "ab"
+    ]
+    # A task that tells no accuracies has nothing to compare.
+    assert compare_groups(runs(rows, ["model", "lr"])).empty
+    bare = runs(rows, ["model", "lr"]).drop(columns=["last_val_accuracy", "test_accuracy", "seed"])
+    assert compare_groups(bare).empty
+    rows[0]["last_val_accuracy"] = rows[1]["last_val_accuracy"] = 0.5
+    row = compare_groups(runs(rows, ["model", "lr"])).iloc[1]
     assert row["num_pairs"] == 0
     assert row["verdict"] == "not known"
     assert row["split":"mcnemar_p"].isna().all()
-    bare = runs(rows, ["model"]).drop(columns=["last_val_accuracy", "test_accuracy", "seed"])
-    assert compare_groups(bare).iloc[0]["verdict"] == "not known"
+
+
+def test_better_is_only_what_the_interval_and_the_exact_test_call_so(tmp_path):
+    # Five images of 40 that only one of them gets right: p is 0.0625.
+    rows = []
+    for model, num in (("resnet18", 40), ("plain18", 35)):
+        correct = np.arange(40) < num
+        write_predictions(tmp_path / model, correct)
+        rows.append({"model": model, "last_val_accuracy": num / 40, "num_val_images": 40})
+        rows[-1]["folder"] = str(tmp_path / model)
+    row = compare_groups(runs(rows, ["model"])).iloc[0]
+    assert row["difference_low"] > 0
+    assert row["mcnemar_p"] == 0.0625
+    assert row["verdict"] == "not sure: interval and McNemar's test disagree"
+
+
+def test_differences_that_only_rounding_makes_are_none():
+    rows = [
+        {"model": model, "seed": seed, "last_val_accuracy": value}
+        for model, values in (("a", (0.1 + 0.2, 0.8)), ("b", (0.3, 0.7 + 0.1)))
+        for seed, value in enumerate(values)
+    ]
+    assert compare_groups(runs(rows, ["model"])).iloc[0]["difference"] == 0.0
 
 
 def test_several_seeds_are_compared_by_the_spread_of_their_differences():
@@ -287,4 +317,4 @@ def test_small_differences_are_told_with_more_decimals():
         for seed, shift in enumerate(shifts)
     ]
     verdict = compare_groups(runs(rows, ["model"])).iloc[0]["verdict"]
-    assert verdict == "a better by 0.002 (0.002 to 0.002)"
+    assert verdict == "a better by 0.0020 (0.0018 to 0.0022)"

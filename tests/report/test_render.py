@@ -14,6 +14,7 @@ from resnet_sweep.report.columns import Row, frame
 from resnet_sweep.report.render import render, render_summary
 from resnet_sweep.report.report import Report
 from resnet_sweep.report.results import load_results
+from resnet_sweep.report.shaping import shape
 from resnet_sweep.report.source import Source
 from resnet_sweep.report.terminal import run_table
 
@@ -243,3 +244,12 @@ def test_it_warns_of_values_that_depend_on_the_order(tmp_path):
     made.begin(1, {"x": 0.25}, worker="s-1")
     (source,) = open_sources(tmp_path)
     assert "depend on the order in which trials ended" in source.notes[0]
+
+
+def test_a_filter_that_leaves_nothing_says_so():
+    table = lr_trials()
+    assert render(shape(table, filter="state=FAIL")) == "no run matches the filter"
+    kept = shape(table, filter="state=FAIL")
+    assert render_summary(aggregate(kept, ["model"])) == "no run matches the filter"
+    assert render_summary(shape(kept, columns="model")) == "no run matches the filter"
+    assert render(table.head(0)) == "no trial has started"

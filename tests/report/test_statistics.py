@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from resnet_sweep.report.statistics import (
+    difference,
     difference_of_proportions,
     mcnemar,
     paired_difference,
@@ -204,3 +205,14 @@ def test_the_best_of_20_coin_flip_epochs_leaves_the_interval_of_chance_in_a_thir
     best, _ = wilson(correct.max(axis=1), 600)
     assert (last > 0.5).mean() < 0.03
     assert 0.28 < (best > 0.5).mean() < 0.42
+
+
+def test_what_only_rounding_tells_apart_is_the_same():
+    assert 0.1 + 0.2 - 0.3 != 0
+    found = difference([0.1 + 0.2, 0.5, math.inf, math.nan], [0.3, 0.25, math.inf, 1.0])
+    assert found[:2].tolist() == [0.0, 0.25]
+    assert np.isnan(found[2:]).all()
+    assert difference([1e-17, 1e-17], 0.0).tolist() == [1e-17, 1e-17]
+    assert t_interval([0.1, 0.2, -0.1 - 0.2]).value == 0.0
+    assert t_interval([1e-17, 3e-17]).value == pytest.approx(2e-17)
+    assert welch_difference([0.1 + 0.2, 0.1 + 0.2], [0.3]).value == 0.0
