@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _BAD_CONFIG = 2
 _DEFAULTS = {"top": 1, "attempts": "last", "png": False}
+# For people: without --columns they have those of the text.
+_ROUNDED = ("md", "latex")
 FORMATS = ("text", "md", "csv", "latex", "json")
 _EPILOG = """\
 Without --output the files go into the folder of the sweep, for several into one named report-....
@@ -166,7 +168,8 @@ def _text(report: Report, arguments: argparse.Namespace) -> str:
 def _chosen(report: Report, arguments: argparse.Namespace) -> str:
     """The rows and columns that were asked for, or means over them."""
     from resnet_sweep.report.aggregate import aggregate
-    from resnet_sweep.report.render import render
+    from resnet_sweep.report.formats import columns_to_text
+    from resnet_sweep.report.render import render, run_columns
     from resnet_sweep.report.shaping import shape
 
     table = report.attempts if arguments.attempts == "all" else report.runs
@@ -177,18 +180,23 @@ def _chosen(report: Report, arguments: argparse.Namespace) -> str:
     if arguments.format == "text" and arguments.columns is None:
         shaped = shape(table, arguments.sort, arguments.filter)
         return render(shaped, _width(), notes=report.notes)
+    if arguments.format in _ROUNDED and arguments.columns is None:
+        shaped = shape(table, arguments.sort, arguments.filter)
+        return columns_to_text(run_columns(shaped), arguments.format)
     return _shown(table, arguments, arguments.filter)
 
 
 def _shown(table: pd.DataFrame, arguments: argparse.Namespace, conditions: Sequence[str]) -> str:
     """Any table, in the format that was asked for."""
-    from resnet_sweep.report.formats import to_text
-    from resnet_sweep.report.render import render_summary
+    from resnet_sweep.report.formats import columns_to_text, to_text
     from resnet_sweep.report.shaping import shape
+    from resnet_sweep.report.summary import render_summary, summary_columns
 
     shaped = shape(table, arguments.sort, conditions, arguments.columns)
     if arguments.format == "text":
         return render_summary(shaped, _width())
+    if arguments.format in _ROUNDED and arguments.columns is None:
+        return columns_to_text(list(summary_columns(shaped).values()), arguments.format)
     return to_text(shaped, arguments.format)
 
 

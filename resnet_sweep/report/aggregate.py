@@ -12,12 +12,17 @@ import pandas as pd
 from resnet_sweep.faults import ConfigError
 from resnet_sweep.report.columns import column_names, directions_of, objectives_of
 from resnet_sweep.report.settings import column_or_missing, completed, keys_of, swept_parameters
-from resnet_sweep.report.shaping import unknown_columns
+from resnet_sweep.report.shaping import FOOTNOTES, unknown_columns
 from resnet_sweep.report.statistics import Estimate, t_interval
 
 _ENDED = ("COMPLETE", "PRUNED", "FAIL")
 # Of one epoch, so that their means say what the setting does; where any run has them.
 _ACCURACIES = ("last_val_accuracy", "test_accuracy")
+
+# Why a mean has no interval.
+_ONE_RUN = "one run"
+_NOT_ONE_SETTING = "runs that differ in more than their seeds"
+_ALL_SAME = "runs that are all the same"
 
 
 def aggregate(table: pd.DataFrame, by: Sequence[str], *, is_ranked: bool = True) -> pd.DataFrame:
@@ -41,7 +46,8 @@ def aggregate(table: pd.DataFrame, by: Sequence[str], *, is_ranked: bool = True)
         ``objective_best``, ``objective_worst`` (float64) (``objective_0_mean`` and so on of
         several), ``last_val_accuracy_mean`` and ``test_accuracy_mean`` with their ``_low`` and
         ``_high`` (float64, where known of any run), ``share_learned`` (float64, of the runs of
-        which it is known) and ``seconds_mean`` (float64).
+        which it is known) and ``seconds_mean`` (float64). Its ``attrs`` tell
+        what to say below it.
 
     Raises:
         ConfigError: ``by`` names columns that the table does not have.
@@ -60,6 +66,7 @@ def aggregate(table: pd.DataFrame, by: Sequence[str], *, is_ranked: bool = True)
     first = ended.iloc[[where[0] for where in places.values()]][by].reset_index(drop=True)
     found = _joined(first, _frame(rows, measured.objectives, table))
     found.attrs |= table.attrs
+    found.attrs[FOOTNOTES] = measured.footnotes()
     is_one_kind = all(
         ended[name].nunique() < 2 for name in ("metric", "direction") if name in ended
     )
@@ -85,6 +92,8 @@ class _Measured:
         self._settings = keys_of(ended, others)
         metrics = list(ended["metric"].dropna().unique()) if "metric" in ended else []
         is_accuracy = bool(metrics) and all(str(one).endswith("accuracy") for one in metrics)
+        self._metrics = metrics
+        self._reasons: set[str] = set()
         self._shares = (*_ACCURACIES, *(self.objectives if is_accuracy else ()))
 
     def row(self, where: Sequence[int]) -> dict[str, Any]:
@@ -98,6 +107,8 @@ class _Measured:
         }
         for name, more in zip(self.objectives, self._maximized(where), strict=True):
             row |= self._mean(name, counted)
+            if math.isnan(row[f"{name}_low"]) and len(counted):
+                self._reasons.add(self._why_no_interval(counted))
             values = self._columns[name][counted]
             known = values[~np.isnan(values)]
             worst, best = (known.min(), known.max()) if known.size else (math.nan, math.nan)
@@ -108,6 +119,21 @@ class _Measured:
         for name, column in (("share_learned", "learned"), ("seconds_mean", "seconds")):
             row[name] = t_interval(self._columns[column][counted]).value
         return row
+
+    def _why_no_interval(self, counted: np.ndarray[Any, Any]) -> str:
+        if len(counted) < 2:
+            return _ONE_RUN
+        return _NOT_ONE_SETTING if len({self._settings[i] for i in counted}) > 1 else _ALL_SAME
+
+    def footnotes(self) -> tuple[str, ...]:
+        """What a reader of the rows made so far should know of their numbers."""
+        notes = []
+        if self._metrics and all(str(one).startswith("best_") for one in self._metrics):
+            notes.append("objective: of each run the best of all epochs, which is optimistic")
+        reasons = [one for one in (_ONE_RUN, _NOT_ONE_SETTING, _ALL_SAME) if one in self._reasons]
+        if reasons:
+            notes.append(f"no interval: {'; '.join(reasons)}")
+        return tuple(notes)
 
     def _maximized(self, where: Sequence[int]) -> tuple[bool, ...]:
         if self._is_one_direction:

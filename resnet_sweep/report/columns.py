@@ -187,6 +187,16 @@ def told_of(table: pd.DataFrame) -> list[str]:
     return [name for name in names[start + 1 : end] if name not in FIXED]
 
 
+def settings_of(table: pd.DataFrame) -> list[str]:
+    """Names of the columns that hold settings that were asked for.
+
+    Args:
+        table: Of runs, as ``load_results`` gives it.
+    """
+    names = [str(name) for name in table]
+    return names[names.index("folder") + 1 :] if "folder" in names else []
+
+
 def column_names(keys: Iterable[str], taken: Iterable[str], prefix: str) -> dict[str, str]:
     """For each key the name of its column: its own, or with a prefix if that is taken.
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from resnet_sweep.faults import ConfigError, Fault
-from resnet_sweep.report.columns import column_names, free_column, objectives_of
+from resnet_sweep.report.columns import column_names, directions_of, free_column, objectives_of
 from resnet_sweep.report.differing import can_matter
 from resnet_sweep.report.paired import (
     LAST,
@@ -34,12 +34,14 @@ from resnet_sweep.report.settings import (
 )
 from resnet_sweep.report.statistics import Floats, difference, t_interval, welch_difference
 from resnet_sweep.report.text import one_line
+from resnet_sweep.report.verdicts import verdict
 
 _DTYPES = {
     "metric": "string",
     **dict.fromkeys(("a", "b", "difference", "difference_low", "difference_high"), "float64"),
     "method": "string",
     "mcnemar_p": "float64",
+    "verdict": "string",
     **dict.fromkeys(("num_a", "num_b"), "Int64"),
 }
 _NUM_VALUES_SHOWN = 5
@@ -75,7 +77,8 @@ def compare(
         95% interval), ``method`` (string: "same images" or "unpaired: ..." of one run each,
         "paired t over 3 seeds" where both have the same ones, else "Welch t of 3 and 2 runs",
         or "no interval: ..." with the reason), ``mcnemar_p`` (float64, of one run each on the
-        same images), ``num_a``, ``num_b`` (Int64, runs). Its ``attrs`` hold ``names``,
+        same images), ``verdict`` ("b better by 0.06 (0.02 to 0.10)", or as that of
+        ``compare_groups``), ``num_a``, ``num_b`` (Int64, runs). Its ``attrs`` hold ``names``,
         ``only_a`` and ``only_b`` (parameters), ``num_unmatched_a`` and ``num_unmatched_b``
         (settings without a counterpart), ``also_differ`` (by name both values, as texts, of
         what each table keeps fixed, but not at the same value: they match nothing, and are
@@ -108,6 +111,8 @@ def compare(
         _Compared(table, metric, keys)
         for table, keys in zip(tables, repetitions(*tables), strict=True)
     ]
+    # Of accuracies more is better, and of objectives what was asked of them.
+    more = compared[0].split is not None or directions_of(a)[0]
     shown = [_columns(tables[0], [*shared, *only[0]]), _columns(tables[1], only[1])]
     rows, settings = [], []
     for places in _matches(sides, both):
@@ -118,7 +123,7 @@ def compare(
                 for name, one in part.items()
             }
         )
-        rows.append({"metric": metric} | _difference(compared, places, load))
+        rows.append({"metric": metric} | _difference(compared, places, load, more))
     table = _frame(rows, settings, [*shared, *only[0], *only[1]])
     table.attrs |= attrs
     return table
@@ -260,7 +265,10 @@ class _Compared:
 
 
 def _difference(
-    compared: Sequence[_Compared], places: tuple[list[int], list[int]], load: LoadPredictions
+    compared: Sequence[_Compared],
+    places: tuple[list[int], list[int]],
+    load: LoadPredictions,
+    is_more_better: bool,
 ) -> dict[str, Any]:
     known_a, known_b = (one.known(at) for one, at in zip(compared, places, strict=True))
     a, b = compared[0].values[known_a], compared[1].values[known_b]
@@ -274,6 +282,7 @@ def _difference(
     else:
         found = Comparison(welch_difference(b, a), f"Welch t of {len(a)} and {len(b)} runs")
     estimate = found.estimate if split is None else found.estimate.within(-1.0, 1.0)
+    gained = estimate if is_more_better else estimate.negative()
     is_told = not math.isnan(estimate.low) or found.method.startswith("no interval")
     return {
         "a": t_interval(a).value,
@@ -283,6 +292,7 @@ def _difference(
         "difference_high": estimate.high,
         "method": found.method if is_told else f"no interval: {_reason(a, b)}",
         "mcnemar_p": found.mcnemar_p,
+        "verdict": verdict("b", "a", gained, found.mcnemar_p) if len(a) and len(b) else "not known",
         "num_a": len(a),
         "num_b": len(b),
     }

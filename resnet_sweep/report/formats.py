@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from resnet_sweep.faults import ConfigError, one_of
 from resnet_sweep.report.cells import line_of, to_cells
+from resnet_sweep.report.grid import Column
 from resnet_sweep.report.settings import holds_numbers, is_missing, plain
 from resnet_sweep.report.text import number, one_line
 
@@ -65,6 +66,23 @@ def to_text(table: pd.DataFrame, format: str) -> str:
     return _FORMATS[format](table)
 
 
+def columns_to_text(columns: Sequence[Column], format: str) -> str:
+    """Writes columns that are texts already.
+
+    Args:
+        columns: At least one.
+        format: "md" or "latex", as for ``to_text``.
+    """
+    return (_md_of if format == "md" else _latex_of)(columns)
+
+
+def _columns(table: pd.DataFrame) -> list[Column]:
+    return [
+        Column(one_line(str(name)), readable(table[name], str(name)), holds_numbers(table[name]))
+        for name in table
+    ]
+
+
 def _to_csv(table: pd.DataFrame) -> str:
     cells = to_cells(table)
     lines = zip(*([name, *cells[name]] for name in cells), strict=True)
@@ -98,15 +116,15 @@ def _json_value(value: Any) -> Any:
 
 
 def _to_md(table: pd.DataFrame) -> str:
-    columns = [
-        (_md(one_line(str(name))), [_md(cell) for cell in readable(table[name], str(name))])
-        for name in table
-    ]
+    return _md_of(_columns(table))
+
+
+def _md_of(columns: Sequence[Column]) -> str:
     if not columns:
         return "\n"
-    rules = ["---:" if holds_numbers(table[name]) else "---" for name in table]
-    rows = [[head for head, _ in columns], rules]
-    rows += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
+    rows = [[_md(one.header) for one in columns]]
+    rows.append(["---:" if one.is_number else "---" for one in columns])
+    rows += [list(map(_md, row)) for row in zip(*(one.cells for one in columns), strict=True)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -115,18 +133,18 @@ def _md(text: str) -> str:
 
 
 def _to_latex(table: pd.DataFrame) -> str:
-    columns = [
-        (_latex(one_line(str(name))), [_latex(cell) for cell in readable(table[name], str(name))])
-        for name in table
-    ]
+    return _latex_of(_columns(table))
+
+
+def _latex_of(columns: Sequence[Column]) -> str:
     if not columns:
         return "\n"
-    layout = "".join("r" if holds_numbers(table[name]) else "l" for name in table)
-    rows = zip(*(cells for _, cells in columns), strict=True)
+    layout = "".join("r" if one.is_number else "l" for one in columns)
+    rows = zip(*(map(_latex, one.cells) for one in columns), strict=True)
     lines = [
         f"\\begin{{tabular}}{{{layout}}}",
         "\\hline",
-        f"{' & '.join(head for head, _ in columns)} \\\\",
+        f"{' & '.join(_latex(one.header) for one in columns)} \\\\",
         "\\hline",
         *(f"{' & '.join(row)} \\\\" for row in rows),
         "\\hline",

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from resnet_sweep.report.columns import objectives_of, parameters_of, told_of
+from resnet_sweep.report.columns import objectives_of, parameters_of, settings_of, told_of
 from resnet_sweep.report.grid import Column, fitted, lines_of
-from resnet_sweep.report.settings import holds_numbers
+from resnet_sweep.report.settings import holds_numbers, is_missing, plain
 from resnet_sweep.report.shaping import LEFT_OUT
 from resnet_sweep.report.text import beginning, number, one_line
 from resnet_sweep.report.verdicts import decimals
 
+NONE_LEFT = "no run matches the filter"
 # Given up in this order when the terminal is narrow; then what tasks have told, then the rest.
 _FIRST_TO_GO = (
     *("images_per_s", "last_train_loss", "slot", "best_val_accuracy", "peak_memory_mib"),
     *("attempt", "best_epoch", "seconds", "last_val_accuracy", "test_accuracy", "duplicate_of"),
 )
 _LAST_TO_GO = ("epochs", "published")
-_FORMATS: dict[str, Callable[[Any], str]] = {
+FORMATS: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("seconds", "seconds_mean", "peak_memory_mib"), "{:.1f}".format),
     "images_per_s": "{:.0f}".format,
     **dict.fromkeys(("best_val_accuracy", "last_val_accuracy", "last_train_loss"), number),
     **dict.fromkeys(("earlier", "published", "test_accuracy"), number),
 }
 _LEARNED = {True: "learned", False: "did not learn"}
-_VALUE_CELLS, _TEXT_CELLS, _ERROR_CELLS = 32, 72, 20
+_VALUE_CELLS, _TEXT_CELLS, ERROR_CELLS = 32, 72, 20
 
 
 def render(
@@ -50,17 +50,14 @@ def render(
         notes: To stand below the table.
     """
     if table.empty:
-        return _NONE_LEFT if table.attrs.get(LEFT_OUT) else "no trial has started"
+        return NONE_LEFT if table.attrs.get(LEFT_OUT) else "no trial has started"
     begun, drawn, said = _without_unbegun(table)
     shown = begun
     if num_rows is not None and len(begun) > num_rows:
         said.insert(0, f"{len(begun) - num_rows} more rows are not shown")
         shown = begun.head(num_rows)
     varying, constant = _split_parameters(drawn)
-    columns = {name: _column(shown, name) for name in _names(begun)}
-    columns |= {name: _value_column(one_line(name), shown[name]) for name in varying}
-    in_order = {name: columns[name] for name in _in_order(columns, varying)}
-    kept = fitted(in_order, width, varying, _first_to_go(begun))
+    kept = fitted(_columns(begun, shown, varying), width, varying, _first_to_go(begun))
     lines = lines_of(kept, width) if len(shown) else []
     if constant:
         said.append(f"in all trials: {constant}")
@@ -68,67 +65,40 @@ def render(
     return "\n".join([*lines, *([""] if lines and said else []), *said])
 
 
-def render_summary(summary: pd.DataFrame, width: int | None = None) -> str:
-    """A table of means or of differences as text; what says nothing is left out.
+def run_columns(table: pd.DataFrame) -> list[Column]:
+    """The columns that ``render`` shows where there is room for all.
 
     Args:
-        summary: From ``aggregate``, ``compare_groups`` or ``compare``; a value and the columns
-            with ``_low`` and ``_high`` behind its name become one.
-        width: Of the terminal; keys are shortened and columns that say least are left out to
-            fit. None shows all.
+        table: From ``load_results``.
     """
-    ends = [f"{name}{end}" for name in map(_stem, summary) for end in ("_low", "_high")]
-    columns = {}
-    for name in map(str, summary):
-        column = summary[name]
-        if name in ends or column.isna().all() or (name in _COUNTS and not column.any()):
-            continue
-        if _SUMMED_UP.fullmatch(name) and pd.api.types.is_float_dtype(column.dtype):
-            cells = ["" if value != value else number(value) for value in column.tolist()]
-        elif name in _FORMATS or name in _WORDS:
-            cells = [_text(value, _FORMATS.get(name)) for value in column.tolist()]
-        else:
-            cells = [_value(value) for value in column.tolist()]
-        cells = _with_ends(cells, summary, _stem(name))
-        least = _ERROR_CELLS if name in _WORDS else None
-        columns[name] = Column(one_line(name), cells, holds_numbers(column), least)
-    if summary.empty:
-        return _NONE_LEFT if summary.attrs.get(LEFT_OUT) else "nothing to show"
-    same = [name for name, column in columns.items() if len(set(column.cells)) == 1]
-    # What two rows share tells them not apart; it is in the table of runs.
-    same = [name for name in same if len(summary) > 1 and not _SUMMED_UP.fullmatch(name)]
-    dotted = [name for name in columns if "." in name]
-    kept = fitted(columns, width, dotted, [*_SUMMED_FIRST_TO_GO, *same])
-    lines = lines_of(kept, width)
-    if any(name.endswith("_mean") and _has_ends(summary, _stem(name)) for name in kept):
-        lines += ["", "in brackets: 95% t interval of the mean over seeds"]
-    return "\n".join(lines)
+    varying, _ = _split_parameters(_without_unbegun(table)[1])
+    return list(_columns(table, table, varying).values())
 
 
-_NONE_LEFT = "no run matches the filter"
-_COUNTS = ("num_failed", "num_pruned")
-_WORDS = ("verdict", "method")
-_SUMMED_FIRST_TO_GO = (
-    *("images_per_s_mean", "seconds_mean", "method", "mcnemar_p", "objective_worst"),
-    *("objective_best", "share_learned"),
-)
-# What was measured has four decimals; parameters are shown as they would be typed.
-_SUMMED_UP = re.compile(
-    r"(objective|last_val_accuracy|test_accuracy)(_\d+)?(_mean|_best|_worst)?"
-    r"|a|b|difference|mcnemar_p|share_learned|published|chance_accuracy"
-)
+def _columns(begun: pd.DataFrame, shown: pd.DataFrame, varying: Sequence[str]) -> dict[str, Column]:
+    columns = {name: _column(shown, name) for name in _names(begun)}
+    columns |= {name: _value_column(one_line(name), shown[name]) for name in varying}
+    return {name: columns[name] for name in _in_order(columns, varying)}
 
 
-def _stem(name: object) -> str:
-    return str(name).removesuffix("_mean")
+def has_ends(table: pd.DataFrame, name: str) -> bool:
+    """Whether any value of a column has an interval.
 
-
-def _has_ends(table: pd.DataFrame, name: str) -> bool:
+    Args:
+        table: Any.
+        name: Of the column.
+    """
     return f"{name}_low" in table and bool(table[f"{name}_low"].notna().any())
 
 
-def _with_ends(cells: Sequence[str], table: pd.DataFrame, name: str) -> list[str]:
-    """The cells with their intervals behind them, where there are any."""
+def with_ends(cells: Sequence[str], table: pd.DataFrame, name: str) -> list[str]:
+    """The cells with their intervals behind them, where there are any.
+
+    Args:
+        cells: Of a column.
+        table: That has the ends.
+        name: Of the column.
+    """
     if f"{name}_low" not in table:
         return list(cells)
     ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
@@ -160,13 +130,22 @@ def _trials(num: int, one: str, many: str) -> str:
 
 
 def _split_parameters(table: pd.DataFrame) -> tuple[list[str], str]:
-    """The parameters that vary, and what the others are in all trials."""
-    names = parameters_of(table)
+    """The parameters and settings that vary, and what the others are in all trials."""
+    names, asked_for = parameters_of(table), settings_of(table)
     if len(table) < 2:
-        return names, ""
-    same = [name for name in names if len({repr(value) for value in table[name]}) == 1]
-    texts = [f"{one_line(name)}={_value(table[name].iloc[0])}" for name in same]
-    return [name for name in names if name not in same], " ".join(texts)
+        return [*names, *asked_for], ""
+    same = {name: table[name].iloc[0] for name in names if len(_distinct(table[name])) == 1}
+    for name in asked_for:
+        # Where no run has begun, and in what is known from a file, there is no configuration.
+        known = [value for value in table[name] if not is_missing(plain(value))]
+        if len(_distinct(known)) < 2:
+            same[name] = known[0] if known else math.nan
+    texts = [f"{one_line(name)}={value_text(value)}" for name, value in same.items()]
+    return [name for name in (*names, *asked_for) if name not in same], " ".join(texts)
+
+
+def _distinct(values: Iterable[Any]) -> set[str]:
+    return {repr(value) for value in values}
 
 
 def _names(table: pd.DataFrame) -> list[str]:
@@ -233,12 +212,12 @@ def _column(table: pd.DataFrame, name: str) -> Column:
         kinds = table["error_kind"].fillna("").tolist()
         pairs = zip(kinds, column.fillna("").tolist(), strict=True)
         texts = [text if kind in text else f"{kind}: {text}" for kind, text in pairs]
-        return Column(name, [beginning(text, _TEXT_CELLS) for text in texts], least=_ERROR_CELLS)
+        return Column(name, [beginning(text, _TEXT_CELLS) for text in texts], least=ERROR_CELLS)
     if name in told_of(table):
         return _value_column(one_line(name), column)
-    pattern = number if name.startswith("objective") else _FORMATS.get(name)
-    cells = [_text(value, pattern) for value in column.tolist()]
-    return Column(one_line(name), _with_ends(cells, table, name), holds_numbers(column))
+    pattern = number if name.startswith("objective") else FORMATS.get(name)
+    cells = [measured_text(value, pattern) for value in column.tolist()]
+    return Column(one_line(name), with_ends(cells, table, name), holds_numbers(column))
 
 
 _LEARNED_COLUMN = {"learned": "learned", "published": "published_learned"}
@@ -251,17 +230,28 @@ def _published(value: float, learned: Any) -> list[str]:
 
 
 def _value_column(header: str, column: pd.Series[Any]) -> Column:
-    return Column(header, [_value(value) for value in column.tolist()], holds_numbers(column))
+    return Column(header, [value_text(value) for value in column.tolist()], holds_numbers(column))
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A parameter as it would be typed.
+
+    Args:
+        value: Of a cell.
+    """
     # None is a choice; missing means that the parameter has no part in the trial.
     if value is not None and pd.api.types.is_scalar(value) and pd.isna(value):
         return ""
     return "''" if value == "" else one_line(value, _VALUE_CELLS)
 
 
-def _text(value: Any, pattern: Callable[[Any], str] | None) -> str:
+def measured_text(value: Any, pattern: Callable[[Any], str] | None) -> str:
+    """What was measured; empty where it is not known.
+
+    Args:
+        value: Of a cell.
+        pattern: How numbers are written; None for six digits.
+    """
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return ""
     if pattern is not None:
@@ -276,13 +266,30 @@ def _explanations(table: pd.DataFrame, shown: Container[str]) -> list[str]:
     if metrics and all(metric.startswith("best_") for metric in metrics):
         name = metrics.pop().removeprefix("best_") if len(metrics) == 1 else "value"
         notes.append(f"objective: the best {name} of all epochs, which is optimistic")
-    if any(name in shown and _has_ends(table, name) for name in _WITH_ENDS):
+    if len(objectives_of(table)) > 1:
+        notes.append(_front(table))
+    if any(name in shown and has_ends(table, name) for name in _WITH_ENDS):
         notes.append("in brackets: 95% interval of one run's accuracy at that epoch")
     if "learned" in shown:
         chances = sorted({number(one) for one in table["chance_accuracy"].dropna()})
         chance = f"chance ({', '.join(chances)})"
         notes.append(f"learned: the last epoch's 95% interval lies above {chance}")
-    return notes
+    return [note for note in notes if note]
+
+
+def _front(table: pd.DataFrame) -> str:
+    """Which trials no other beats in all objectives."""
+    from resnet_sweep.report.plots.pareto import front_of
+
+    runs = table.iloc[front_of(table)]
+    has_several = table["study"].nunique() > 1
+    texts = dict.fromkeys(
+        f"{one_line(study)} {number}" if has_several else str(number)
+        for study, number in zip(runs["study"], runs["number"], strict=True)
+        if not pd.isna(number)
+    )
+    trials = "trial" if len(texts) == 1 else "trials"
+    return f"on the Pareto front: {trials} {', '.join(texts)}" if texts else ""
 
 
 _WITH_ENDS = ("last_val_accuracy", "test_accuracy")

@@ -20,6 +20,8 @@ from resnet_sweep.study.standing import STATES
 
 # Among the attributes of a table: how many rows a filter has taken out of it.
 LEFT_OUT = "num_left_out"
+# And what a reader should know of its numbers, in lines.
+FOOTNOTES = "footnotes"
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,

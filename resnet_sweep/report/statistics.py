@@ -47,6 +47,10 @@ class Estimate(NamedTuple):
         # Of a NaN min and max give what stands first.
         return Estimate(self.value, max(self.low, least), min(self.high, most))
 
+    def negative(self) -> Estimate:
+        """Of the same difference the other way round."""
+        return Estimate(-self.value, -self.high, -self.low)
+
 
 _UNKNOWN = Estimate(_NAN, _NAN, _NAN)
 

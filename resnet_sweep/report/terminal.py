@@ -12,9 +12,10 @@ import pandas as pd
 from resnet_sweep.report.aggregate import aggregate
 from resnet_sweep.report.best import Best, trial_title
 from resnet_sweep.report.columns import parameters_of
-from resnet_sweep.report.render import render, render_summary
+from resnet_sweep.report.render import render
 from resnet_sweep.report.report import Report
 from resnet_sweep.report.source import Source
+from resnet_sweep.report.summary import render_summary
 from resnet_sweep.report.text import one_line, summary_text
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.standing import STATES

@@ -67,7 +67,7 @@ def test_settings_of_both_are_matched_by_the_values_of_their_parameters():
             "method",
             "mcnemar_p",
         ),
-        *("num_a", "num_b"),
+        *("verdict", "num_a", "num_b"),
     ]
     assert found["model"].tolist() == ["r", "p"]
     assert found["difference"].tolist() == pytest.approx([-0.05, 0.1])
@@ -76,6 +76,11 @@ def test_settings_of_both_are_matched_by_the_values_of_their_parameters():
         expected
     )
     assert found["method"].tolist() == ["unpaired: no predictions"] * 2
+    texts = [f"{one:.2f}" for one in expected]
+    assert found["verdict"].tolist() == [
+        "no difference shown",
+        f"b better by {texts[0]} ({texts[1]} to {texts[2]})",
+    ]
     assert found["metric"].tolist() == ["last_val_accuracy"] * 2
     assert found[["num_a", "num_b"]].to_numpy().tolist() == [[1, 1], [1, 1]]
     assert (found.attrs["num_unmatched_a"], found.attrs["num_unmatched_b"]) == (0, 1)
@@ -330,3 +335,15 @@ def test_settings_that_were_loaded_with_both_tables_are_told():
         for num in (300, 96)
     )
     assert compare(a, b).attrs["also_differ"] == {"data.num_train": ("300", "96")}
+
+
+def test_of_losses_less_is_better():
+    a, b = (
+        runs({"lr": [0.1] * 3}, "direction", ["minimize"] * 3).assign(objective=values)
+        for values in ([0.5, 0.51, 0.52], [0.31, 0.3, 0.32])
+    )
+    for table in (a, b):
+        table["metric"] = "last_val_loss"
+    row = compare(a, b).iloc[0]
+    assert row["difference"] == pytest.approx(-0.2)
+    assert row["verdict"].startswith("b better by 0.20 (0.1")

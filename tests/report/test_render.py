@@ -11,11 +11,12 @@ from studies import HOSTILE, StudyOnDisk, study_of_every_kind
 
 from resnet_sweep.report.aggregate import aggregate
 from resnet_sweep.report.columns import Row, frame
-from resnet_sweep.report.render import render, render_summary
+from resnet_sweep.report.render import render
 from resnet_sweep.report.report import Report
 from resnet_sweep.report.results import load_results
 from resnet_sweep.report.shaping import shape
 from resnet_sweep.report.source import Source
+from resnet_sweep.report.summary import render_summary
 from resnet_sweep.report.terminal import run_table
 
 
@@ -224,7 +225,11 @@ def test_what_is_in_brackets_is_said_of_means_where_there_is_something():
     means = aggregate(frame(rows), ["a"])
     text = render_summary(means)
     assert "0.8100 (0.683 to 0.937)" in text
-    assert text.splitlines()[-2:] == ["", "in brackets: 95% t interval of the mean over seeds"]
+    assert text.splitlines()[-3:] == [
+        "",
+        "objective: of each run the best of all epochs, which is optimistic",
+        "in brackets: 95% t interval of the mean over seeds",
+    ]
     assert "brackets" not in render_summary(aggregate(frame(rows), []))
     assert "one run's accuracy" in render(frame(rows))
 
@@ -253,3 +258,42 @@ def test_a_filter_that_leaves_nothing_says_so():
     assert render_summary(aggregate(kept, ["model"])) == "no run matches the filter"
     assert render_summary(shape(kept, columns="model")) == "no run matches the filter"
     assert render(table.head(0)) == "no trial has started"
+
+
+def test_why_a_mean_has_no_interval_is_said():
+    rows = [
+        run(0, {"model": "one", "lr": 0.1}),
+        *(run(i, {"model": "several", "lr": 0.1 * i}, objective=0.1 * i) for i in (1, 2)),
+        *(run(i, {"model": "same", "lr": 0.1}, objective=0.5) for i in (3, 4)),
+    ]
+    line = "no interval: one run; runs that differ in more than their seeds; "
+    text = render_summary(aggregate(frame(rows), ["model"]))
+    assert text.splitlines()[-1] == f"{line}runs that are all the same"
+    assert "no interval: one run" in render_summary(aggregate(frame(rows[:1]), ["model"]))
+
+
+def test_the_exact_test_is_explained_where_it_stands():
+    table = pd.DataFrame({"a": ["x"], "b": ["y"], "mcnemar_p": [0.04]})
+    assert render_summary(table).splitlines()[-1].startswith("mcnemar_p: ")
+    assert "mcnemar_p" not in render_summary(table.assign(mcnemar_p=math.nan))
+
+
+def test_settings_that_were_asked_for_are_shown():
+    rows = [run(i, {"lr": 0.1 * (i + 1)}) for i in range(3)]
+    for i, row in enumerate(rows[:2]):
+        row.settings = {"trainer.epochs": 5, "data.image_size": 32 * (i + 1)}
+    text = render(frame(rows))
+    assert "data.image_size" in text.splitlines()[0]
+    assert "in all trials: trainer.epochs=5" in text.splitlines()
+    assert "trainer.epochs" in render(frame(rows[:1])).splitlines()[0]
+
+
+def test_the_pareto_front_is_named():
+    values = [(0.9, 2.0), (0.8, 1.0), (0.7, 3.0)]
+    rows = [
+        run(i, {"lr": i}, objective=None, objective_0=first, objective_1=second)
+        for i, (first, second) in enumerate(values)
+    ]
+    for row in rows:
+        row.facts |= {"direction": "maximize,minimize", "metric": None}
+    assert "on the Pareto front: trials 0, 1" in render(frame(rows)).splitlines()

@@ -223,3 +223,19 @@ def test_a_closed_pipe_is_no_error(grid):
     command = f"{sys.executable} -m resnet_sweep.report {grid.path} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stderr == ""
+
+
+def test_formats_for_people_have_the_columns_of_the_text(grid, capsys):
+    for format_, gap in (("md", " | "), ("latex", " & ")):
+        lines = printed(capsys, grid.path, "--format", format_).splitlines()
+        (header,) = (line for line in lines if "number" in line)
+        assert header.strip("| \\").split(gap)[:3] == ["number", "state", "objective"]
+        assert "folder" not in header
+        assert "folder" in printed(capsys, grid.path, "--format", format_, "--columns", "folder")
+    assert "duplicate_of" not in printed(capsys, grid.path, "--format", "md", "--by", "model")
+    assert "folder" in printed(capsys, grid.path, "--format", "csv")
+
+
+def test_a_filter_that_leaves_nothing(grid, capsys):
+    out = printed(capsys, grid.path, "--filter", "lr>5")
+    assert out.splitlines()[0] == "no run matches the filter"
