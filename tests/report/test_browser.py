@@ -138,6 +138,41 @@ def test_the_table_filters_and_shows_more(opened, tmp_path):
     assert page.locator("#runs-table thead th button", has_text="worker").count() == 1
 
 
+@pytest.mark.parametrize(
+    ("typed", "holds"),
+    [
+        ("optimizer.lr<0.005", lambda run: run["optimizer.lr"] < 0.005),
+        ("lr>=0.005", lambda run: run["optimizer.lr"] >= 0.005),
+        ("batch_size=64", lambda run: run["trainer.batch_size"] == 64),
+        ("batch_size=6.4e1", lambda run: run["trainer.batch_size"] == 64),
+        ("batch_size!=64", lambda run: run["trainer.batch_size"] != 64),
+        ("batch_size>16 batch_size<=64", lambda run: 16 < run["trainer.batch_size"] <= 64),
+        ("model!=ResNet50", lambda run: run["model"] != "resnet50"),
+        ("seconds>150", lambda run: run["seconds"] > 150),
+        ("last_val_accuracy>0.7", lambda run: run["last_val_accuracy"] > 0.70005),
+        ("momentum<2", lambda run: run["optimizer.momentum"] < 2),
+        ("momentum!=2", lambda run: True),
+        # Names are neither more nor less than numbers.
+        ("model>0", lambda run: False),
+        ("state<d", lambda run: run["state"] == "COMPLETE"),
+    ],
+)
+def test_the_filter_compares_numbers(opened, tmp_path, typed, holds):
+    content = tables.search(90)
+    page = opened.open(content, tmp_path / "report.html")
+    page.fill("#filter", typed)
+    num = sum(bool(holds(run)) for run in content.runs.fillna(float("nan")).to_dict("records"))
+    assert page.locator("#count").inner_text() == (f"{num} of 90 runs" if num < 90 else "90 runs")
+
+
+def test_a_filter_of_an_unknown_column_says_so_and_looks_for_the_words(opened, tmp_path):
+    page = opened.open(tables.search(90), tmp_path / "report.html")
+    page.fill("#filter", "learning_rate<0.1 model=plain50")
+    assert page.locator("#count").inner_text() == "0 of 90 runs; no column is called learning_rate"
+    page.fill("#filter", "model=plain50")
+    assert "no column" not in page.locator("#count").inner_text()
+
+
 def _marks(page: Page, name: str) -> int:
     return page.evaluate(
         "name => document.querySelector(`#picture-${name} .slot:not([hidden]) .plot`)"

@@ -311,6 +311,16 @@ def test_the_table_sorts_by_number_with_what_is_missing_nowhere():
     assert column.index == (3, 2, -1, 4, 1, 0)
 
 
+def test_times_carry_their_seconds_for_the_filter():
+    seconds = [7500.0, 3.14159, float("nan"), float("inf"), 7500.0]
+    rows = [RUN(i, {"p": i}, seconds=value) for i, value in enumerate(seconds)]
+    content = PageContent("x", tables.START, frame(rows))
+    column = next(c for c in runs_table(content.runs).columns if c.name == "seconds")
+    assert column.texts == ("3.1 s", "2 h 5 min", "inf")
+    assert column.numbers == (3.142, 7500.0, 1e300)
+    assert '"numbers":[3.142,7500.0,1e+300]' in page_html(content)
+
+
 def test_mixed_values_sort_numbers_first():
     rows = [RUN(i, {"p": value}) for i, value in enumerate(["b", 10, 9, None, "A", [2]])]
     column = next(c for c in runs_table(frame(rows)).columns if c.name == "p")

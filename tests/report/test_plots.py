@@ -14,7 +14,7 @@ from resnet_sweep.report.columns import frame
 from resnet_sweep.report.page.content import PageContent
 from resnet_sweep.report.plots import palette
 from resnet_sweep.report.plots.categories import categories_of, category_colours
-from resnet_sweep.report.plots.coordinates import coordinate
+from resnet_sweep.report.plots.coordinates import coordinate, spread
 from resnet_sweep.report.plots.curves import curves
 from resnet_sweep.report.plots.figure import Bars, Figure, Line, NoFigure, Points
 from resnet_sweep.report.plots.groups import groups, luck_of
@@ -88,8 +88,8 @@ def test_a_long_curve_keeps_its_last_epoch():
 @pytest.mark.parametrize(
     ("values", "told", "scale"),
     [
-        ([1e-4, 1e-1], False, "log"),
-        ([1.0, 2.0], False, "linear"),
+        ([1e-3, 1e-2], False, "log"),
+        ([1.0, 9.0], False, "linear"),
         ([1.0, 2.0], True, "log"),
         ([0.0, 1e3], True, "linear"),
     ],
@@ -145,12 +145,12 @@ def test_null_among_few_numbers_is_a_category_before_them():
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_null_among_many_numbers_has_a_place_before_them(scale):
-    values = [None, *(float(i) for i in range(1, 31))]
+    values = [None, *(float(i) for i in range(11, 41))]
     runs = frame([RUN(i, {"p": value}, objective=0.5) for i, value in enumerate(values)])
     runs["p"] = pd.Series(values, dtype=object)
     place = coordinate(runs, "p", frozenset(["p"] if scale == "log" else []))
     assert place.axis.scale == scale
-    assert place.positions[0] < 1
+    assert place.positions[0] < 11
     assert place.positions.tolist()[1:] == values[1:]
     assert place.axis.ticks[0] == (place.positions[0], "null")
 
@@ -178,6 +178,37 @@ def test_parameters_draw_completed_and_pruned_runs_only():
     assert set(states[list(pruned.keys)]) == {"PRUNED"}
     assert set(states[list(complete.keys)]) == {"COMPLETE"}
     assert complete.x == tuple(content.runs["optimizer.lr"][list(complete.keys)])
+
+
+@pytest.mark.parametrize("values", [(0.0, 1.0, 2.0), (1e-4, 1e-3, 1e-2)])
+def test_points_of_a_grid_are_moved_apart_but_not_into_each_other(values):
+    rows = [RUN(i, {"p": values[i % 3]}, objective=0.5) for i in range(30)]
+    place = coordinate(frame(rows), "p", frozenset())
+    found = spread(place)
+    assert len(set(found)) == 30
+    scale = np.log10 if place.axis.scale == "log" else np.asarray
+    apart = scale(found) - scale(np.array([values[i % 3] for i in range(30)]))
+    assert np.abs(apart).max() < 0.1
+    assert np.abs(apart).max() > 0
+    # Values of one run each stay where they are.
+    alone = coordinate(frame(rows[:3]), "p", frozenset())
+    assert spread(alone).tolist() == pytest.approx(list(values))
+
+
+def test_a_logarithmic_axis_of_a_decade_or_so_has_names_between_powers_of_ten():
+    runs = frame([RUN(i, {"p": 0.003 * 1.5**i}) for i in range(7)])
+    axis = coordinate(runs, "p", frozenset()).axis
+    assert axis.scale == "log"
+    assert [name for _, name in axis.ticks] == ["0.005", "0.01", "0.02"]
+
+
+def test_a_ranking_of_one_run_leaves_room_for_its_axis_and_the_name_of_chance():
+    runs = frame([RUN(0, {"p": 1}, objective=0.7, last=0.6)])
+    panel = figure(ranking(runs)).panels[0]
+    margin = drawn(panel)["layout"]["margin"]
+    # Ticks and title below take fifty pixels.
+    assert panel.height_px - margin["t"] - 50 > 30
+    assert margin["t"] > 20
 
 
 def test_history_goes_by_the_time_at_which_runs_ended_and_the_best_never_falls():

@@ -5,6 +5,8 @@ import pytest
 import tables
 
 from resnet_sweep.report.columns import frame
+from resnet_sweep.report.page.content import PageContent
+from resnet_sweep.report.plots.all import figures_of
 from resnet_sweep.report.plots.curves import curves
 from resnet_sweep.report.plots.figure import Figure, NoFigure, Points
 from resnet_sweep.report.plots.history import history
@@ -101,6 +103,25 @@ def test_figures_of_studies_that_cannot_be_compared_are_one_each(compute):
     for panel in found.panels:
         keys = {key for mark in panel.marks for key in getattr(mark, "keys", ())}
         assert set(runs["study"][list(keys)]) <= {panel.choice}
+
+
+def test_of_studies_that_differ_in_more_no_parameter_is_judged_over_all():
+    rows = [RUN(i, {"lr": 0.1**i, "b": i % 2}, study=f"s{i % 2}", objective=i) for i in range(12)]
+    runs = frame(rows)
+    for compute in (importances, parameters):
+        for by_study, choices in ((True, ("s0", "s1")), (False, ())):
+            found = compute(runs, by_study=by_study)
+            assert isinstance(found, Figure)
+            assert found.choices == choices
+    assert list(parallel(runs)) == [""]
+    rows = [RUN(i, {"lr": i, "b": i % 3}, study=f"s{i % 2}", objective=i) for i in range(12)]
+    content = PageContent("x", tables.START, frame(rows), studies_differ=True)
+    figures = figures_of(content)
+    for name in ("parameters", "importances"):
+        found = figures[name]()
+        assert isinstance(found, Figure)
+        assert found.choices == ("s0", "s1")
+    assert list(parallel(content.runs, by_study=True)) == ["s0", "s1"]
 
 
 def test_the_history_of_each_study_goes_its_own_way():

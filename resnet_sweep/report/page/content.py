@@ -26,6 +26,8 @@ class PageContent:
         best_yaml: Name of the file that the command reads.
         tracebacks: Of failed runs, by the table's ``folder``.
         notes: Sentences to show below the summary.
+        studies_differ: Studies differ in more than their parameters, so that no parameter can be
+            judged over all of them.
         is_active: A sweep is working on it.
         left_s: How long it is expected to go on; None if that is unknown.
     """
@@ -42,5 +44,6 @@ class PageContent:
     best_yaml: str | None = None
     tracebacks: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    studies_differ: bool = False
     is_active: bool = False
     left_s: float | None = None

@@ -8,7 +8,7 @@
   // ---- the table: texts are set as text, never as HTML -------------------------------------
   const table = one("#runs-table");
   const { columns, numRows, step } = data.table;
-  const view = { sort: null, isDescending: false, limit: step, isWide: false, rows: [] };
+  const view = { sort: null, isDescending: false, limit: step, isWide: false, rows: [], unknown: [] };
   let picked = null;
 
   const shownColumns = () => columns.filter((column) => view.isWide || column.main);
@@ -21,28 +21,58 @@
     return made;
   }
 
-  /** Rows in which a column's text has the word, as a flag a distinct text. */
-  function hits(column, word, isExact) {
-    return column.texts.map((text) => {
-      const lower = text.toLowerCase();
-      return isExact ? lower === word : lower.includes(word);
+  const pattern = /^([^<>=!]+)(<=|>=|!=|<|>|=)(.+)$/;
+  const compares = {
+    "<": (a, b) => a < b,
+    "<=": (a, b) => a <= b,
+    ">": (a, b) => a > b,
+    ">=": (a, b) => a >= b,
+    "=": (a, b) => a === b,
+    "!=": (a, b) => a !== b,
+  };
+
+  /** A number that stands alone or in front of its interval; NaN of anything else. */
+  const numberIn = (text) => {
+    const [, head] = /^(\S+)(?: \(.*\))?$/.exec(text) || [];
+    return head === undefined ? NaN : Number(head.replace(/^(-?)inf$/, "$1Infinity"));
+  };
+
+  /** Whether a cell with a text passes "column<value": as numbers where both are some. */
+  function comparison(column, sign, value) {
+    const wanted = numberIn(value);
+    const passes = column.texts.map((text, i) => {
+      const known = column.numbers ? column.numbers[i] : numberIn(text);
+      if (!Number.isNaN(wanted) && !Number.isNaN(known)) return compares[sign](known, wanted);
+      // A word is neither more nor less than a number; days and times compare as they are written.
+      if (sign.length === 1 && sign !== "=" && Number.isNaN(wanted) !== Number.isNaN(known)) return false;
+      return compares[sign](text.toLowerCase(), value);
     });
+    return (row) => (column.index[row] < 0 ? sign === "!=" : passes[column.index[row]]);
   }
 
-  /** What a word of the filter box asks of a row: "column=value" of one column, else of any. */
-  function test(word) {
-    const [name, ...rest] = word.split("=");
-    const named = columns.filter(
-      (column) => rest.length && [column.name, column.title].some((n) => n.toLowerCase() === name));
-    const isNamed = named.length > 0;
-    const searched = isNamed ? named : columns;
-    const found = searched.map((column) => hits(column, isNamed ? rest.join("=") : word, isNamed));
-    return (row) => searched.some((column, i) => found[i][column.index[row]]);
+  /** Whether any cell of a row has the word. */
+  function search(word) {
+    const found = columns.map((column) => column.texts.map((text) => text.toLowerCase().includes(word)));
+    return (row) => columns.some((column, i) => found[i][column.index[row]]);
+  }
+
+  /** What a word of the filter box asks of a row; names that no column has go to `unknown`. */
+  function test(word, unknown) {
+    const [, name, sign, value] = pattern.exec(word) || [];
+    if (!name) return search(word);
+    const named = columns.filter((column) => [column.name, column.title].some((n) => n.toLowerCase() === name));
+    if (!named.length) {
+      unknown.push(name);
+      return search(word);
+    }
+    const tests = named.map((column) => comparison(column, sign, value));
+    return (row) => tests.some((passes) => passes(row));
   }
 
   function arrange() {
     const words = one("#filter").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const tests = words.map(test);
+    view.unknown = [];
+    const tests = words.map((word) => test(word, view.unknown));
     const rows = [];
     for (let row = 0; row < numRows; row += 1) {
       if (tests.every((passes) => passes(row))) rows.push(row);
@@ -94,10 +124,15 @@
     const left = view.rows.length - view.limit;
     one("#more").hidden = left <= 0;
     one("#more").textContent = `Show ${Math.min(left, step * 5).toLocaleString("en")} more`;
-    const isAll = view.rows.length === numRows;
-    one("#count").textContent = isAll
-      ? `${numRows.toLocaleString("en")} ${numRows === 1 ? "run" : "runs"}`
-      : `${view.rows.length.toLocaleString("en")} of ${numRows.toLocaleString("en")} runs`;
+    one("#count").textContent = counted();
+  }
+
+  function counted() {
+    const num = numRows.toLocaleString("en");
+    const told = view.rows.length === numRows
+      ? `${num} ${numRows === 1 ? "run" : "runs"}`
+      : `${view.rows.length.toLocaleString("en")} of ${num} runs`;
+    return view.unknown.length ? `${told}; no column is called ${view.unknown.join(", ")}` : told;
   }
 
   function redraw() {

@@ -97,6 +97,7 @@ def _packed(table: RunsTable) -> dict[str, Any]:
             "index": column.index,
             "numeric": column.is_numeric,
             "main": column.is_main,
+            **({"numbers": column.numbers} if column.numbers else {}),
         }
         for column in table.columns
     ]

@@ -120,7 +120,7 @@ class Pictures:
         return Picture(slots, figure.caption, figure.legend, figure.is_wide, figure.choice_name)
 
     def _parallel(self, content: PageContent) -> Picture | NoFigure:
-        figures = parallel(content.runs, content.log_parameters)
+        figures = parallel(content.runs, content.log_parameters, by_study=content.studies_differ)
         if isinstance(figures, NoFigure):
             return figures
         slots = []

@@ -30,6 +30,7 @@ from resnet_sweep.report.text import beginning, duration, number, one_line, shor
 STATIC_ROWS = 100
 _ERROR_CHARS = 90
 _WORDS = {True: "learned", False: "did not learn"}
+_LARGEST = 1e300
 _DURATIONS = ("seconds", "val_seconds")
 # Beside the parameters and objectives these say most; the others are shown when asked for.
 _OUTCOMES = ("last_val_accuracy", "learned", "test_accuracy")
@@ -58,6 +59,7 @@ class Column:
         index: For each row the place of its cell in ``texts``; -1 where it has none.
         is_numeric: Stands at the right.
         is_main: Shown from the start.
+        numbers: What the texts say, where that cannot be read off them; else empty.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Column:
     index: tuple[int, ...]
     is_numeric: bool
     is_main: bool
+    numbers: tuple[float, ...] = ()
 
     def cell(self, row: int) -> str:
         """The text in a row; empty where there is none."""
@@ -114,8 +117,10 @@ def runs_table(runs: pd.DataFrame) -> RunsTable:
 
 def _with_front(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The runs with a column that marks those on the Pareto front, and its name; "" without."""
+    if len(objective_names(runs)) < 2:
+        return runs, ""
     rows = {int(part.rows[i]) for part in parts_of(runs) for i in front_of(part.table)}
-    if len(objective_names(runs)) < 2 or not rows:
+    if not rows:
         return runs, ""
     name = next(iter(column_names(["front"], runs.columns, "pareto").values()))
     told = ["yes" if i in rows else pd.NA for i in range(len(runs))]
@@ -166,7 +171,16 @@ def _column(
     cells, index = _packed(values, write)
     is_numeric = pd.api.types.is_numeric_dtype(runs[name].dtype) and name not in ("learned",)
     is_numeric = is_numeric and not pd.api.types.is_bool_dtype(runs[name].dtype)
-    return Column(name, title, subtitle, cells, index, is_numeric, is_main)
+    column = Column(name, title, subtitle, cells, index, is_numeric, is_main)
+    return replace(column, numbers=_seconds(values, index)) if name in _DURATIONS else column
+
+
+def _seconds(values: list[Any], index: tuple[int, ...]) -> tuple[float, ...]:
+    """Of each distinct text the seconds, which "2 h 5 min" tells no filter."""
+    found = dict(zip(index, values, strict=True))
+    known = [float(found[place]) for place in range(max(index, default=-1) + 1)]
+    # JSON knows nothing infinite.
+    return tuple(round(min(max(value, -_LARGEST), _LARGEST), 3) for value in known)
 
 
 def _writer(name: str, is_parameter: bool) -> Callable[[Any], str]:

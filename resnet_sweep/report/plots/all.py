@@ -27,7 +27,7 @@ def figures_of(content: PageContent) -> dict[str, Callable[[], Figure | NoFigure
     Args:
         content: With at least one run.
     """
-    runs, log = content.runs, content.log_parameters
+    runs, log, by_study = content.runs, content.log_parameters, content.studies_differ
     attempts = runs if content.attempts.empty else content.attempts
     return {
         "published": lambda: _published(content),
@@ -35,8 +35,8 @@ def figures_of(content: PageContent) -> dict[str, Callable[[], Figure | NoFigure
         "means": lambda: means(runs),
         "curves": lambda: curves(runs, content.history),
         "groups": lambda: groups(content.groups),
-        "parameters": lambda: parameters(runs, log),
-        "importances": lambda: importances(runs, log),
+        "parameters": lambda: parameters(runs, log, by_study=by_study),
+        "importances": lambda: importances(runs, log, by_study=by_study),
         "pareto": lambda: pareto(runs),
         "history": lambda: history(runs),
         "intermediate": lambda: intermediate(runs, content.history),

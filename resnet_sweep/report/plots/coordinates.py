@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,12 +12,18 @@ from resnet_sweep.report.plots.categories import categories_of
 from resnet_sweep.report.plots.figure import Axis
 from resnet_sweep.report.plots.values import can_be_drawn, floats, is_missing, is_number
 
-_LOG_SPAN = 100
+_LOG_SPAN = 10
+# Between so many decades there would be one name or two.
+_FEW_DECADES = 2
 _MAX_CATEGORIES = 12
 _OTHER = "other"
 # Of the axis: how far beside the numbers null stands.
 _NULL_SHARE = 0.12
 _NUM_TICKS = 4
+# Of the distance of two names, and of an axis of numbers: how far equal values are moved apart.
+_STRIP, _SPREAD_SHARE = 0.32, 0.04
+# Of more numbers few are equal.
+_MOST_SPREAD = 24
 
 
 @dataclass(frozen=True)
@@ -71,12 +78,45 @@ def _numeric(values: np.ndarray, is_told_log: bool) -> Coordinate:
     is_shown = can_be_drawn(values)
     shown = values[is_shown]
     is_positive = bool(shown.size) and float(shown.min()) > 0
-    spans = is_positive and float(shown.max()) / float(shown.min()) > _LOG_SPAN
+    span = float(shown.max()) / float(shown.min()) if is_positive else 1.0
+    # What was typed as a decade may fall short of it by a rounding.
+    spans = span > _LOG_SPAN * (1 - 1e-9)
     is_log = is_positive and (is_told_log or spans)
     distinct = np.unique(shown)
-    ticks = tuple((float(v), f"{v:.4g}") for v in distinct) if 0 < distinct.size <= 4 else ()
+    named = distinct.tolist() if distinct.size <= _NUM_TICKS else []
+    if not named and is_log and span < 10**_FEW_DECADES:
+        named = _between(float(shown.min()), float(shown.max()))
+    ticks = tuple((float(v), f"{v:.4g}") for v in named)
     axis = Axis(scale="log" if is_log else "linear", ticks=ticks)
     return Coordinate(np.where(is_shown, values, np.nan), axis, is_categorical=False)
+
+
+def _between(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten between two numbers."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = [digit * 10.0**exponent for exponent in exponents for digit in (1, 2, 5)]
+    return [step for step in steps if low <= step <= high]
+
+
+def spread(place: Coordinate) -> np.ndarray:
+    """The positions, with those that several runs share moved apart, the same way each time.
+
+    Args:
+        place: Where a parameter's values lie.
+    """
+    is_log = place.axis.scale == "log" and not place.is_categorical
+    scaled = np.log10(place.positions) if is_log else place.positions
+    values, counts = np.unique(scaled[np.isfinite(scaled)], return_counts=True)
+    room = _STRIP
+    if not place.is_categorical:
+        if not 1 < values.size <= _MOST_SPREAD:
+            return place.positions
+        room = min(_STRIP * float(np.diff(values).min()), _SPREAD_SHARE * float(np.ptp(values)))
+    is_shared = np.isin(scaled, values[counts > 1])
+    # Multiples of the golden ratio spread evenly however many there are.
+    steps = np.arange(len(scaled)) * 0.6180339887498949 % 1.0 - 0.5
+    moved = scaled + np.where(is_shared, steps * room, 0.0)
+    return 10**moved if is_log else moved
 
 
 def _with_null(found: Coordinate, is_null: np.ndarray) -> Coordinate:

@@ -29,15 +29,18 @@ _NUM_GOOD, _GOOD_SHARE = 5, 0.1
 
 
 def importances(
-    runs: pd.DataFrame, log_parameters: frozenset[str] = frozenset()
+    runs: pd.DataFrame, log_parameters: frozenset[str] = frozenset(), *, by_study: bool = False
 ) -> Figure | NoFigure:
     """Bars by importance, a panel an objective.
 
     Args:
         runs: A row a run.
         log_parameters: Compared on a logarithmic scale.
+        by_study: Keeps studies apart also where their objectives can be compared.
     """
-    return figure_of_parts(parts_of(runs), lambda part: _figure(part, log_parameters))
+    return figure_of_parts(
+        parts_of(runs, by_study=by_study), lambda part: _figure(part, log_parameters)
+    )
 
 
 def _figure(runs: pd.DataFrame, log_parameters: frozenset[str]) -> Figure | NoFigure:

@@ -34,18 +34,20 @@ _SCALE = ((0.0, "#dfe7ee"), (0.5, "#7fb2d6"), (1.0, "#00507d"))
 
 
 def parallel(
-    runs: pd.DataFrame, log_parameters: frozenset[str] = frozenset()
+    runs: pd.DataFrame, log_parameters: frozenset[str] = frozenset(), *, by_study: bool = False
 ) -> dict[str, dict[str, Any]] | NoFigure:
     """Data and layout for plotly.js, of the first objective.
 
     Args:
         runs: A row a run.
         log_parameters: On a logarithmic scale.
+        by_study: Keeps studies apart also where their objectives can be compared.
 
     Returns:
-        By name of the study where studies cannot be compared, else one under "".
+        By name of the study where studies are kept apart, else one under "".
     """
-    computed = {part.name: _of_part(part, log_parameters) for part in parts_of(runs)[:MOST_PARTS]}
+    parts = parts_of(runs, by_study=by_study)[:MOST_PARTS]
+    computed = {part.name: _of_part(part, log_parameters) for part in parts}
     figures = {name: found for name, found in computed.items() if isinstance(found, dict)}
     if figures:
         return figures

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from resnet_sweep.report.plots import palette
-from resnet_sweep.report.plots.coordinates import coordinate
+from resnet_sweep.report.plots.coordinates import coordinate, spread
 from resnet_sweep.report.plots.figure import (
     Axis,
     Figure,
@@ -38,7 +38,6 @@ from resnet_sweep.report.text import number
 
 _MOST_POINTS = 1000
 _MOST_PARAMETERS = 24
-_STRIP = 0.32
 _KINDS: tuple[tuple[str, str, Symbol], ...] = (
     ("PRUNED", palette.ORANGE, "ring"),
     ("COMPLETE", palette.BLUE, "dot"),
@@ -46,15 +45,18 @@ _KINDS: tuple[tuple[str, str, Symbol], ...] = (
 
 
 def parameters(
-    runs: pd.DataFrame, log_parameters: frozenset[str] = frozenset()
+    runs: pd.DataFrame, log_parameters: frozenset[str] = frozenset(), *, by_study: bool = False
 ) -> Figure | NoFigure:
     """A panel for each parameter that varies.
 
     Args:
         runs: A row a run.
         log_parameters: Drawn on a logarithmic axis.
+        by_study: Keeps studies apart also where their objectives can be compared.
     """
-    return figure_of_parts(parts_of(runs), lambda part: _computed(part, log_parameters))
+    return figure_of_parts(
+        parts_of(runs, by_study=by_study), lambda part: _computed(part, log_parameters)
+    )
 
 
 def _computed(runs: pd.DataFrame, log_parameters: frozenset[str]) -> Figure | NoFigure:
@@ -118,10 +120,7 @@ def _panels(
     panels = []
     for name in names[:_MOST_PARAMETERS]:
         place = coordinate(runs, name, log_parameters)
-        positions = place.positions
-        if place.is_categorical:
-            positions = positions + _jitter(len(runs))
-        marks = _marks(runs, chosen, positions, values, labels)
+        marks = _marks(runs, chosen, spread(place), values, labels)
         # One position only shows nothing.
         if marks and len({x for mark in marks for x in mark.x}) > 1:
             panels.append(
@@ -163,10 +162,3 @@ def _marks(
                 )
             )
     return tuple(marks)
-
-
-def _jitter(num: int) -> np.ndarray:
-    """Offsets that keep equal values from hiding each other, the same ones each time."""
-    # Multiples of the golden ratio spread evenly however many there are.
-    steps = np.arange(num) * 0.6180339887498949 % 1.0
-    return (steps - 0.5) * _STRIP if num > 1 else np.zeros(num)

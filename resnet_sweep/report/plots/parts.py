@@ -32,12 +32,15 @@ class Part:
     table: pd.DataFrame
 
 
-def parts_of(runs: pd.DataFrame) -> list[Part]:
+def parts_of(runs: pd.DataFrame, *, by_study: bool = False) -> list[Part]:
     """The runs in parts that can be compared within, one if all can.
 
     Args:
         runs: A row a run.
+        by_study: Makes parts of the studies also where all can.
     """
+    if by_study:
+        return studies_of(runs)
     kinds = _kinds(runs)
     if len({kind for found in kinds.values() for kind in found}) < 2:
         return [Part("", np.arange(len(runs)), runs)]

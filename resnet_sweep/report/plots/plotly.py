@@ -39,7 +39,7 @@ def drawn(panel: Panel) -> dict[str, Any]:
 
 def layout(panel: Panel) -> dict[str, Any]:
     """The layout of a panel: calm, with thin grids and room for long names."""
-    on_y = any(rule.axis == "y" for rule in panel.rules)
+    on_x, on_y = (any(rule.axis == axis for rule in panel.rules) for axis in ("x", "y"))
     return {
         **base_layout(panel.height_px),
         "xaxis": _axis(panel.x, _extent(panel, "x")),
@@ -47,7 +47,8 @@ def layout(panel: Panel) -> dict[str, Any]:
         "shapes": [_rule(rule) for rule in panel.rules],
         "annotations": [_rule_label(rule, panel) for rule in panel.rules],
         "barmode": "overlay",
-        "margin": {"l": 8, "r": 52 if on_y else 12, "t": 18, "b": 8},
+        # A rule's name stands beyond its end.
+        "margin": {"l": 8, "r": 52 if on_y else 12, "t": 24 if on_x else 18, "b": 8},
     }
 
 

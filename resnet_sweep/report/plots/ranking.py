@@ -36,7 +36,8 @@ from resnet_sweep.report.plots.values import (
 from resnet_sweep.report.text import number
 
 _MOST = 20
-_LANE_PX = 30
+# Room for the axis below and the name of a rule above, whatever lies between.
+_LANE_PX, _FRAME_PX = 30, 96
 _LAST, _TEST = "last_val_accuracy", "test_accuracy"
 
 
@@ -86,7 +87,7 @@ def _computed(runs: pd.DataFrame) -> Figure | NoFigure:
         y=Axis(ticks=shown.lanes(), limits=(-0.7, num - 0.3), has_grid=False),
         marks=tuple(marks),
         rules=(Rule(chance, "chance", "x"),) if math.isfinite(chance) else (),
-        height_px=70 + _LANE_PX * num,
+        height_px=_FRAME_PX + _LANE_PX * num,
     )
     return Figure((panel,), tuple(legend), _caption(shown, len(trials)))
 
