@@ -114,16 +114,12 @@ def compare(
     # Of accuracies more is better, and of objectives what was asked of them.
     more = compared[0].split is not None or directions_of(a)[0]
     shown = [_columns(tables[0], [*shared, *only[0]]), _columns(tables[1], only[1])]
-    rows, settings = [], []
-    for places in _matches(sides, both):
-        settings.append(
-            {
-                name: one[at[0]]
-                for part, at in zip(shown, places, strict=True)
-                for name, one in part.items()
-            }
-        )
-        rows.append({"metric": metric} | _difference(compared, places, load, more))
+    matches = _matches(sides, both)
+    rows = [{"metric": metric} | _difference(compared, one, load, more) for one in matches]
+    settings = [
+        {name: column[at[0]] for part, at in zip(shown, one, strict=True) for name, column in part}
+        for one in matches
+    ]
     table = _frame(rows, settings, [*shared, *only[0], *only[1]])
     table.attrs |= attrs
     return table
@@ -177,7 +173,7 @@ def _measured_otherwise(
             for table in tables
         ]
         if setting not in told and all(values) and values[0] != values[1]:
-            texts = [_listed([f"{value:.0f}" for value in one]) for one in values]
+            texts = [_listed([f"{value:.0f}" for value in one], " ") for one in values]
             found[name] = (texts[0], texts[1])
     return found
 
@@ -221,9 +217,9 @@ def _choices(column: pd.Series[Any]) -> str:
     return _listed(list(dict.fromkeys(one_line(plain(value), 32) for value in column)))
 
 
-def _listed(values: Sequence[str]) -> str:
+def _listed(values: Sequence[str], comma: str = ",") -> str:
     more = [f"... ({len(values)} values)"] if len(values) > _NUM_VALUES_SHOWN else []
-    return ",".join([*values[:_NUM_VALUES_SHOWN], *more])
+    return comma.join([*values[:_NUM_VALUES_SHOWN], *more])
 
 
 def _metric(tables: Sequence[pd.DataFrame], names: tuple[str, str]) -> str:
@@ -242,8 +238,8 @@ def _metric(tables: Sequence[pd.DataFrame], names: tuple[str, str]) -> str:
     return next(iter(objectives_of(tables[0])), "objective")
 
 
-def _columns(runs: pd.DataFrame, names: Sequence[str]) -> dict[str, list[Any]]:
-    return {name: [plain(value) for value in runs[name]] for name in names}
+def _columns(runs: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, list[Any]]]:
+    return [(name, [plain(value) for value in runs[name]]) for name in names]
 
 
 class _Compared:

@@ -302,7 +302,7 @@ def test_what_each_side_keeps_fixed_matches_nothing_and_is_told():
         for lrs, num, seeds in (([0.1, 0.2], 5, [0, 0]), ([0.2, 0.1], 3, [1, 2]))
     )
     found = compare(a, b)
-    assert found.attrs["also_differ"] == {"trainer.epochs": ("5", "3"), "seed": ("0", "1,2")}
+    assert found.attrs["also_differ"] == {"trainer.epochs": ("5", "3"), "seed": ("0", "1 2")}
     assert found["lr"].tolist() == [0.1, 0.2]
     assert "trainer.epochs" not in found
     assert compare(a, a).attrs["also_differ"] == {}
