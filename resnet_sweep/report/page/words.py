@@ -96,7 +96,7 @@ def _time_sentences(content: PageContent) -> list[str]:
     source = content.runs if content.attempts.empty else content.attempts
     total = float(np.nansum(floats(source, "seconds")))
     span = span_s(content)
-    if not total:
+    if not total or not math.isfinite(total):
         return []
     workers = {text for text in texts(source, "worker") if text}
     slots = {text for text in texts(source, "slot") if text}

@@ -233,7 +233,8 @@ def _rule(rule: Rule) -> dict[str, Any]:
     other = "y" if rule.axis == "x" else "x"
     return {
         "type": "line",
-        "layer": "below",
+        # Below the grid a line of it would hide a rule at the same place.
+        "layer": "between",
         f"{rule.axis}0": rule.at,
         f"{rule.axis}1": rule.at,
         f"{other}ref": "paper",
