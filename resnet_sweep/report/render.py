@@ -28,6 +28,7 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("best_val_accuracy", "last_val_accuracy", "last_train_loss"), number),
     **dict.fromkeys(("earlier", "published", "test_accuracy"), number),
 }
+_NUM_OF_FRONT = 20
 _LEARNED = {True: "learned", False: "did not learn"}
 _VALUE_CELLS, _TEXT_CELLS, ERROR_CELLS = 32, 72, 20
 
@@ -266,7 +267,8 @@ def _explanations(table: pd.DataFrame, shown: Container[str]) -> list[str]:
     if metrics and all(metric.startswith("best_") for metric in metrics):
         name = metrics.pop().removeprefix("best_") if len(metrics) == 1 else "value"
         notes.append(f"objective: the best {name} of all epochs, which is optimistic")
-    if len(objectives_of(table)) > 1:
+    # Of some of the trials there is a front as well, but nobody wants to know it.
+    if len(objectives_of(table)) > 1 and not table.attrs.get(LEFT_OUT):
         notes.append(_front(table))
     if any(name in shown and has_ends(table, name) for name in _WITH_ENDS):
         notes.append("in brackets: 95% interval of one run's accuracy at that epoch")
@@ -289,7 +291,8 @@ def _front(table: pd.DataFrame) -> str:
         if not pd.isna(number)
     )
     trials = "trial" if len(texts) == 1 else "trials"
-    return f"on the Pareto front: {trials} {', '.join(texts)}" if texts else ""
+    shown = [*list(texts)[:_NUM_OF_FRONT], *(["..."] if len(texts) > _NUM_OF_FRONT else [])]
+    return f"{len(texts)} on the Pareto front: {trials} {', '.join(shown)}" if texts else ""
 
 
 _WITH_ENDS = ("last_val_accuracy", "test_accuracy")

@@ -296,4 +296,7 @@ def test_the_pareto_front_is_named():
     ]
     for row in rows:
         row.facts |= {"direction": "maximize,minimize", "metric": None}
-    assert "on the Pareto front: trials 0, 1" in render(frame(rows)).splitlines()
+    table = frame(rows)
+    assert "2 on the Pareto front: trials 0, 1" in render(table).splitlines()
+    assert "front" not in render(shape(table, filter="number!=0"))
+    assert ", 19, ..." in render(pd.concat([table.assign(number=i) for i in range(30)]))
