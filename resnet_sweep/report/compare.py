@@ -12,7 +12,6 @@ import pandas as pd
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.report.columns import column_names, directions_of, free_column, objectives_of
-from resnet_sweep.report.differing import can_matter
 from resnet_sweep.report.paired import (
     LAST,
     TEST,
@@ -25,6 +24,7 @@ from resnet_sweep.report.paired import (
 from resnet_sweep.report.settings import (
     Key,
     as_number,
+    can_matter,
     column_or_missing,
     completed,
     keys_of,

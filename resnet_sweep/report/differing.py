@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,28 +10,9 @@ from typing import Any
 from resnet_sweep.report.columns import Row
 from resnet_sweep.report.folders import is_run
 from resnet_sweep.report.runs import has_key, read_saved, read_yaml, value_at
-from resnet_sweep.report.settings import is_seed
+from resnet_sweep.report.settings import can_matter, is_seed
 from resnet_sweep.report.source import Source
 from resnet_sweep.study.canonical import bare_key, canonical, dotted
-
-# What a run may resolve by itself; another may have it pinned to the very same.
-_OPEN = (None, "auto")
-# They cannot make another result, or have a column of their own.
-_CANNOT_MATTER = re.compile(
-    r"data\.(content|root|val_root|cache_dir|download)|objective(\..*)?"
-    r"|trainer\.(device|threads|resume|tensorboard|checkpoint_every_s|readback_every_s"
-    r"|val_batch_size)"
-)
-
-
-def can_matter(key: str, value: Any = 0) -> bool:
-    """Whether runs may differ because of a setting.
-
-    Args:
-        key: Its dotted key.
-        value: What it is; of one that a run resolves by itself nothing is known.
-    """
-    return value not in _OPEN and not is_seed(key) and not _CANNOT_MATTER.fullmatch(key)
 
 
 def add_what_differs(sources: Sequence[Source]) -> None:

@@ -19,6 +19,7 @@ from resnet_sweep.report.runs import (
     read_yaml,
     value_at,
 )
+from resnet_sweep.report.settings import can_matter
 from resnet_sweep.report.source import Source, add_intervals
 from resnet_sweep.study.canonical import bare_key, canonical, dotted
 from resnet_sweep.study.folder import StudyFolder
@@ -196,14 +197,6 @@ def _swept_keys(runs: Sequence[_Run]) -> list[str]:
     return [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
 
 
-# What a run may resolve by itself; another may have it pinned to the very same.
-_OPEN = (None, "auto")
-# They cannot make another result, or have a column of their own.
-_OF_NO_INTEREST = re.compile(
-    r"data\.(content|root|val_root|cache_dir)|(.*\.)?seed|trainer\.threads"
-)
-
-
 def _differing_keys(runs: Sequence[_Run]) -> list[str]:
     """Groups and settings that differ between runs, whether or not they were typed.
 
@@ -213,17 +206,18 @@ def _differing_keys(runs: Sequence[_Run]) -> list[str]:
     groups = dict.fromkeys(
         key for run in runs for key in run.choices if not key.startswith("hydra/")
     )
-    chosen = [key for key in groups if len({run.choices.get(key) for run in runs}) > 1]
+    # Of a choice that is gone only its settings are left, with no name.
+    names = {key: {run.choices.get(key) for run in runs} - {None} for key in groups}
+    chosen = [key for key in groups if len(names[key]) > 1]
     settings = [dict(dotted(run.config)) for run in runs]
     leaves = [
         key
         for key in dict.fromkeys(key for one in settings for key in one)
-        if not _OF_NO_INTEREST.fullmatch(key)
-        and not any(key.startswith(f"{group}.") for group in chosen)
-        and _num_different(one.get(key) for one in settings) > 1
+        if not any(key.startswith(f"{group}.") for group in chosen)
+        and _num_different(key, [one.get(key) for one in settings]) > 1
     ]
     return [*chosen, *leaves]
 
 
-def _num_different(values: Iterable[Any]) -> int:
-    return len({canonical({"": value}) for value in values if value not in _OPEN})
+def _num_different(key: str, values: Iterable[Any]) -> int:
+    return len({canonical({"": value}) for value in values if can_matter(key, value)})

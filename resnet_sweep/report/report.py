@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -17,6 +17,7 @@ from resnet_sweep.report.columns import FIXED, column_names
 from resnet_sweep.report.files import write_csv
 from resnet_sweep.report.results import history_of, table_of
 from resnet_sweep.report.source import Source
+from resnet_sweep.report.text import one_line
 from resnet_sweep.study.folder import StudyFolder
 
 if TYPE_CHECKING:
@@ -122,8 +123,10 @@ class Report:
         Args:
             best: What ``write_best`` has written.
         """
+        from resnet_sweep.report.differing import differing_settings
         from resnet_sweep.report.page.content import PageContent
 
+        differing = differing_settings(self.sources)
         snapshots = [one.snapshot for one in self.sources if one.snapshot is not None]
         return PageContent(
             title=self.title,
@@ -142,7 +145,8 @@ class Report:
                 for row in source.rows
                 if row.traceback and row.facts.get("folder")
             },
-            notes=(*self.notes, *self._standings),
+            notes=(*self.notes, *self._standings, *_differing_note(differing)),
+            studies_differ=bool(differing),
             is_active=any(snapshot.is_active for snapshot in snapshots),
             left_s=snapshots[0].left_s if len(snapshots) == 1 else None,
         )
@@ -172,6 +176,11 @@ class Report:
         names = column_names(keys, FIXED, "params")
         logarithmic = {key for source in self.sources for key in source.log_parameters}
         return frozenset(name for key, name in names.items() if key in logarithmic)
+
+
+def _differing_note(differing: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+    texts = [f"{key} ({', '.join(map(one_line, values))})" for key, values in differing.items()]
+    return (f"These studies also differ in {'; '.join(texts)}.",) if texts else ()
 
 
 def folder_for(sources: Sequence[Source], named: Sequence[str]) -> Path:

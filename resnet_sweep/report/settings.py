@@ -20,6 +20,14 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf", re.IGNOR
 _WORDS = {"true": True, "false": False, "null": None}
 
 Key = tuple[str, ...]
+# What a run may resolve by itself; another may have it pinned to the very same.
+_OPEN = (None, "auto")
+# They cannot make another result, or have a column of their own.
+_CANNOT_MATTER = re.compile(
+    r"data\.(content|root|val_root|cache_dir|download)|objective(\..*)?"
+    r"|trainer\.(device|threads|resume|tensorboard|checkpoint_every_s|readback_every_s"
+    r"|val_batch_size)"
+)
 
 
 def swept_parameters(table: pd.DataFrame) -> list[str]:
@@ -223,3 +231,13 @@ def column_or_missing(table: pd.DataFrame, name: str) -> pd.Series[Any]:
     """
     values: Iterable[Any] = table[name] if name in table else [math.nan] * len(table)
     return pd.Series([as_number(value) for value in values], index=table.index, dtype="float64")
+
+
+def can_matter(key: str, value: Any = 0) -> bool:
+    """Whether runs may differ because of a setting.
+
+    Args:
+        key: Its dotted key.
+        value: What it is; of one that a run resolves by itself nothing is known.
+    """
+    return value not in _OPEN and not is_seed(key) and not _CANNOT_MATTER.fullmatch(key)
