@@ -237,7 +237,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "layer": "between",
         f"{rule.axis}0": rule.at,
         f"{rule.axis}1": rule.at,
-        f"{other}ref": "paper",
+        f"{other}ref": f"{other} domain",
         f"{other}0": 0,
         f"{other}1": 1,
         "line": {"color": palette.MUTED, "width": 1, "dash": "4px,3px"},
