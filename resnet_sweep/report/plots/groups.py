@@ -87,10 +87,13 @@ def groups(table: pd.DataFrame) -> Figure | NoFigure:
         rules=(Rule(0.0, "no difference", "x"),),
         height_px=90 + _LANE_PX * len(rows),
     )
-    num_known = int(np.isfinite(difference).sum())
-    more = f"The first {_MOST} of {num_known} comparisons. " if num_known > _MOST else ""
+    return Figure((panel,), caption=_caption(table, int(np.isfinite(difference).sum())))
+
+
+def _caption(table: pd.DataFrame, num_known: int) -> str:
+    more = f"The first {_MOST} of {num_known} comparisons." if num_known > _MOST else ""
     sure = "A difference whose 95% interval crosses zero is not shown by this data."
-    return Figure((panel,), caption=" ".join(filter(None, [more + sure, luck_of(table)])))
+    return " ".join(filter(None, [more, sure, luck_of(table)]))
 
 
 def luck_of(table: pd.DataFrame) -> str:

@@ -233,11 +233,11 @@ def _rule(rule: Rule) -> dict[str, Any]:
     other = "y" if rule.axis == "x" else "x"
     return {
         "type": "line",
-        # Below the grid a line of it would hide a rule at the same place.
-        "layer": "between",
+        # Below is below the grid too, of which a line would hide a rule at the same place.
+        "layer": "above",
         f"{rule.axis}0": rule.at,
         f"{rule.axis}1": rule.at,
-        f"{other}ref": f"{other} domain",
+        f"{other}ref": "paper",
         f"{other}0": 0,
         f"{other}1": 1,
         "line": {"color": palette.MUTED, "width": 1, "dash": "4px,3px"},
