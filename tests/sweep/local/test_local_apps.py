@@ -26,7 +26,7 @@ class Answer:
 def main(cfg):
     part = instantiate(cfg.part, cfg.x)
     # At once: two workers write to the same pipe.
-    print(f"RAN {part} {cfg.x}\n", end="")
+    print(f"RAN {part} {cfg.x}\\n", end="")
     return float(Answer(part))
 
 if __name__ == "__main__":
