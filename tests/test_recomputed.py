@@ -29,6 +29,7 @@ def wilson(num_right: float, num: int) -> tuple[float, float]:
     return centre - half, centre + half
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_files_and_of_the_study(command: Command, tmp_path):
     done = command(*SWEEP)
     assert done.returncode == 3, done.stderr

@@ -100,6 +100,7 @@ def test_a_trial_runs_again_alone_and_without_the_users_own_choices(
     assert_same_run(trial, run_again(trial, tmp_path / "elsewhere"))
 
 
+@pytest.mark.slow
 def test_hostile_names_and_networks_of_ones_own_run_again_bit_for_bit(
     command: Command, tmp_path, monkeypatch
 ):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
+from resnet_sweep.study import locks
 from resnet_sweep.study.locks import FileLock, is_held
 
 HOLD = """
@@ -215,8 +217,12 @@ def test_a_file_that_was_removed_is_made_again(path: Path) -> None:
 def test_one_that_waits_for_a_removed_file_locks_its_successor(path: Path) -> None:
     holder, waiter = FileLock(path), FileLock(path)
     holder.acquire()
+    num_open = len(locks._open_handles)
     thread = threading.Thread(target=waiter.acquire)
     thread.start()
+    while len(locks._open_handles) == num_open:
+        # It is to wait for the file that goes, and not for the one that comes.
+        time.sleep(0.001)
     path.unlink()
     successor = FileLock(path)
     successor.acquire()
