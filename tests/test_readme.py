@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from commands import ROOT, Command
+from studies import StudyOnDisk
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
@@ -54,6 +55,11 @@ def test_every_command_works(command: Command, tmp_path: Path, line: str):
         arguments.append("hydra.sweeper.n_trials=2")
     if module == "resnet_sweep":
         arguments += FEW
+    if module == "resnet_sweep.report":
+        # Of a sweep that the reader has made.
+        made = StudyOnDisk(tmp_path / arguments[0], [{"optimizer.lr": 0.1}])
+        made.add(0, {"optimizer.lr": 0.1}, values=0.5)
+        made.close()
     done = command(*arguments, module=module)
     assert done.returncode == 0, done.stdout + done.stderr
 
