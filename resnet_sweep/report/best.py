@@ -17,7 +17,7 @@ from resnet_sweep.files import replacing
 from resnet_sweep.report.columns import Row
 from resnet_sweep.report.runs import read_config
 from resnet_sweep.report.source import Source
-from resnet_sweep.report.text import number, one_line, values_text
+from resnet_sweep.report.text import number, one_line, shown_path, values_text
 from resnet_sweep.study.folder import StudyFolder
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ def _command(source: Source, path: Path, rerun: Sequence[str], base: Path) -> li
         # Relative paths would be those of the application's file, which may be anywhere.
         words = [*program, "--config-path", str(folder), "--config-name", path.stem]
         return words if program else []
-    shown = str(folder.relative_to(base)) if folder.is_relative_to(base) else str(folder)
+    shown = shown_path(folder, base)
     typed = next((line for line in rerun if line.startswith(_RERUN_COMMAND)), "")
     # Behind it are the modules that the user's own network comes from.
     allowed = shlex.split(typed.partition(_RERUN_NAME)[2])

@@ -12,6 +12,7 @@ from typing import Any
 from resnet_sweep.report.columns import Row
 from resnet_sweep.report.runs import (
     facts_of,
+    mapping_of,
     of_kind,
     read_result,
     read_saved,
@@ -120,7 +121,7 @@ class _Run:
         # Single runs may lie in folders below a sweep's.
         self.is_single = value_at(hydra, "hydra.mode") == "RUN"
         self.number = None if self.is_single else of_kind(int, value_at(hydra, "hydra.job.num"))
-        self.choices = _mapping(value_at(hydra, "hydra.runtime.choices"))
+        self.choices = mapping_of(value_at(hydra, "hydra.runtime.choices"))
         typed = read_yaml(path / ".hydra" / "overrides.yaml")
         texts = map(str, typed if isinstance(typed, list) else ())
         pairs = (bare_key(text).partition("=") for text in texts)
@@ -162,7 +163,7 @@ class _Run:
         facts.setdefault("seed", of_kind(int, value_at(self.config, "trainer.seed")))
         values = {key: self.value(key) for key in swept if self._has(key)}
         more = {} if settings == () else read_settings(self.path, settings)
-        trace = str(_mapping(result.get("error")).get("traceback", ""))
+        trace = str(mapping_of(result.get("error")).get("traceback", ""))
         return Row(facts, values, settings=more, traceback=trace)
 
     def _has(self, key: str) -> bool:
@@ -179,10 +180,6 @@ class _Run:
 
 
 _NULL = re.compile(r"null|~", re.IGNORECASE)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _typed(text: str | None) -> Any:

@@ -17,7 +17,7 @@ from resnet_sweep.report.columns import FIXED, column_names
 from resnet_sweep.report.files import write_csv
 from resnet_sweep.report.results import history_of, table_of
 from resnet_sweep.report.source import Source
-from resnet_sweep.report.text import one_line
+from resnet_sweep.report.text import one_line, shown_path
 from resnet_sweep.study.folder import StudyFolder
 
 if TYPE_CHECKING:
@@ -161,9 +161,7 @@ class Report:
         if source.snapshot.earlier:
             # It does so itself.
             return None
-        base = Path.cwd()
-        folder = source.folder
-        shown = str(folder.relative_to(base) if folder.is_relative_to(base) else folder)
+        shown = shown_path(source.folder, Path.cwd())
         if not re.fullmatch(r"[\w./-]+", shown, re.ASCII):
             # Hydra would want quotes of its own in the shell's.
             return None

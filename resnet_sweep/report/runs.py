@@ -184,7 +184,7 @@ def facts_of(result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for key, kind in _SAME.items():
         facts[key] = of_kind(kind, result.get(key))
-    best, last, test = (_mapping(result.get(key)) for key in ("best", "last", "test"))
+    best, last, test = (mapping_of(result.get(key)) for key in ("best", "last", "test"))
     if not last and (rows := read_metrics(folder)):
         # It runs, was killed or has failed: what it had finished is there.
         last = rows[-1]
@@ -194,14 +194,19 @@ def facts_of(result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for name, row in (("best_epoch", best), ("epochs", last)):
         facts[name] = of_kind(int, row.get("epoch"))
     facts = {key: value for key, value in facts.items() if value is not None}
-    error = _mapping(result.get("error"))
+    error = mapping_of(result.get("error"))
     if error:
         facts["error_kind"] = str(error.get("kind", ""))
         facts["error"] = " ".join(f"{error.get('type', '')}: {error.get('message', '')}".split())
     return facts
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping_of(value: Any) -> Mapping[str, Any]:
+    """A mapping as it is; an empty one for all else.
+
+    Args:
+        value: What a file holds.
+    """
     return value if isinstance(value, Mapping) else {}
 
 

@@ -16,7 +16,7 @@ from resnet_sweep.report.render import render
 from resnet_sweep.report.report import Report
 from resnet_sweep.report.source import Source
 from resnet_sweep.report.summary import render_summary
-from resnet_sweep.report.text import one_line, summary_text
+from resnet_sweep.report.text import one_line, shown_path, summary_text
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.standing import STATES
 
@@ -138,12 +138,8 @@ def written_lines(
         base: What paths are shown relative to.
         is_of_several: Of studies, so that it has to be said which one the best is of.
     """
-    lines = [_shown(path, base) for path in (*written, *(one.path for one in best))]
+    lines = [shown_path(path, base) for path in (*written, *(one.path for one in best))]
     lines += [one_line(one.title) for one in best if len(best) > 1 or is_of_several]
     if best and best[0].command is not None:
         lines.append(f"the best again: {best[0].command}")
     return lines
-
-
-def _shown(path: Path, base: Path) -> str:
-    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from resnet_sweep.study.reading import Snapshot
@@ -36,6 +37,16 @@ def one_line(value: object, limit: int | None = None) -> str:
         head = (limit - 1) // 2
         text = f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
     return text
+
+
+def shown_path(path: Path, base: Path) -> str:
+    """A path as seen from where the user is, if it is below.
+
+    Args:
+        path: Absolute.
+        base: Where the user is.
+    """
+    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
 
 
 def beginning(text: str, limit: int) -> str:
