@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from resnet_sweep.collector import loading_modules
 from resnet_sweep.config import Config, check_config, to_config, with_absolute_paths
 from resnet_sweep.faults import ConfigError, Fault, UserError
 from resnet_sweep.outcome import ExitCode, Typed, Verdict
@@ -51,8 +52,11 @@ class TrialTask:
 
     def prepare(self) -> None:
         """Loads torch, which takes seconds."""
-        import resnet_sweep.run
-        import resnet_sweep.training.loop  # noqa: F401
+        if "resnet_sweep.run" in sys.modules:
+            return  # The second time there would only be a run's own objects to set aside.
+        with loading_modules():
+            import resnet_sweep.run
+            import resnet_sweep.training.loop  # noqa: F401
 
     def __call__(self, cfg: DictConfig) -> float:
         """One run in Hydra's output folder.
@@ -150,7 +154,7 @@ class TrialTask:
         return ended
 
     def _make_run(self, config: Config, folder: RunFolder) -> Run:
-        # torch is loaded from here on.
+        self.prepare()  # torch is loaded from here on.
         from resnet_sweep.run import Run
         from resnet_sweep.training.session import Session
 
