@@ -198,6 +198,8 @@ class Run:
             device=device,
             precision=precision,
             settings=dataclasses.asdict(config),
+            model_config=config.model,
+            session=self._session,
             console=Console(stderr=True) if self._shows_bar else None,
             label=self._label,
         )

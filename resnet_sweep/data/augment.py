@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +51,15 @@ class Draws:
     def to(self, device: torch.device) -> Draws:
         """The same numbers on a device."""
         return Draws(*(None if t is None else t.to(device) for t in self._tensors()))
+
+    def named(self) -> dict[str, Tensor]:
+        """The numbers that are there, by their names."""
+        return {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+
+    @classmethod
+    def of(cls, named: Mapping[str, Tensor]) -> Draws:
+        """What ``named`` gave, perhaps among other tensors."""
+        return cls(named.get("flip"), named.get("shift"), named.get("crop"))
 
     def batch(self, start: int, end: int) -> Draws:
         """The numbers of images ``start`` to ``end`` of the epoch's order."""

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 RESIDENT_SHARE = 0.5
 
 Batch = tuple[Tensor, Tensor]
+# What a training batch is made from, by name, as tensors on the device of the batches.
+Feed = dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +53,13 @@ class DeviceSplit:
         return self.images.device.type == self.device.type
 
 
-def place(split: Split, device: torch.device) -> DeviceSplit:
+def place(split: Split, device: torch.device, *, on_device: bool = True) -> DeviceSplit:
     """Puts a split on a device if it takes no more than ``RESIDENT_SHARE`` of its free memory.
 
     Args:
         split: Decoded images.
         device: Where batches will go.
+        on_device: False leaves the images of a GPU's batches on the host.
 
     Returns:
         The split's tensors; on the CPU they share the memory map, nothing is read.
@@ -66,7 +69,7 @@ def place(split: Split, device: torch.device) -> DeviceSplit:
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         images = torch.from_numpy(split.images)
         labels = torch.from_numpy(split.labels)
-    if device.type == "cuda":
+    if device.type == "cuda" and on_device:
         free_bytes, _ = torch.cuda.mem_get_info(device)
         if images.nbytes <= RESIDENT_SHARE * free_bytes:
             images, labels = images.to(device), labels.to(device)
@@ -77,7 +80,7 @@ def place(split: Split, device: torch.device) -> DeviceSplit:
                 device,
                 free_bytes / 1e9,
             )
-    elif device.type != "cpu":
+    elif device.type not in ("cpu", "cuda"):
         images, labels = images.to(device), labels.to(device)
     return DeviceSplit(images, labels, device)
 
@@ -138,25 +141,47 @@ class TrainBatches:
         Yields:
             Images, float32 [B, C, H, W], normalised, and labels, int64 [B], on the device.
         """
+        yield from map(self.batch, self.feeds(epoch))
+
+    def feeds(self, epoch: int) -> Iterator[Feed]:
+        """What the batches of one epoch are made from, one feed each; see ``batch``.
+
+        Names and shapes are the same for every feed.
+        """
         device, num = self._split.device, len(self) * self._batch_size
         shuffle = generator_for(self._seed, epoch, "order")
         order = torch.randperm(len(self._split), generator=shuffle)[:num]
         draws = draw(self._augment, num, generator_for(self._seed, epoch, "augment")).to(device)
-        order = order.to(self._split.images.device)
+        starts = range(0, num, self._batch_size)
+        for start, feed in zip(starts, self._pixels(order, starts), strict=True):
+            yield feed | draws.batch(start, start + self._batch_size).named()
+
+    def batch(self, feed: Feed) -> Batch:
+        """The batch of a feed, by operations on the device alone: a captured step replays them.
+
+        Args:
+            feed: One of ``feeds``, of these or of other batches with the same settings.
+        """
+        if "index" in feed:
+            images, labels = _rows(self._split, feed["index"])
+        else:
+            images, labels = feed["images"], feed["labels"]
+        changed = augment(images, Draws.of(feed), self._augment.random_crop)
+        return self._normalize(changed, channels_last=self._channels_last), labels
+
+    def _pixels(self, order: Tensor, starts: range) -> Iterator[Feed]:
+        """The rows of every batch: their numbers where the images are, else the images."""
+        if self._split.resident:
+            order = order.to(self._split.images.device)
+            for start in starts:
+                yield {"index": order[start : start + self._batch_size]}
+            return
 
         def gather(start: int) -> Batch:
-            index = order[start : start + self._batch_size]
-            return _rows(self._split, index)
+            return _rows(self._split, order[start : start + self._batch_size])
 
-        starts = range(0, num, self._batch_size)
-        for start, (images, labels) in zip(
-            starts, _on_device(self._split, gather, starts), strict=True
-        ):
-            yield self._finish(images, draws.batch(start, start + self._batch_size)), labels
-
-    def _finish(self, images: Tensor, draws: Draws) -> Tensor:
-        changed = augment(images, draws, self._augment.random_crop)
-        return self._normalize(changed, channels_last=self._channels_last)
+        for images, labels in _on_device(self._split, gather, starts):
+            yield {"images": images, "labels": labels}
 
 
 class EvalBatches:

@@ -12,6 +12,7 @@ from resnet_sweep.faults import Fault, in_range, one_of
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 PRECISIONS = ("auto", "bf16", "fp32")
 RESUME = ("auto", "never")
+COMPILE = ("auto", "always", "never")
 EPOCHS = ("best", "last")
 # What a run measures once an epoch and may be judged by.
 METRICS = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
@@ -164,6 +165,19 @@ class TrainerConfig:
     readback_every_s: float = 1.0
     # Write TensorBoard files to tensorboard/ in the run's folder.
     tensorboard: bool = False
+    # Keep the images of a GPU's batches on it, as far as they fit.
+    device_data: bool = True
+    # One kernel for the whole update, where torch has one for the optimizer and the device.
+    fused: bool = True
+    # On CUDA a step is captured once and replayed: its kernels are launched at once.
+    cuda_graph: bool = True
+    # torch.compile: auto where the run is long enough to earn its time back, always, never.
+    compile: str = "auto"
+    # Most images that go through the network at once, gradients of the parts being added up:
+    # null is the whole batch, auto the most that fits into memory.
+    microbatch: int | str | None = None
+    # Write a trace of some steps to trace.json.gz and tell where their time went.
+    profile: bool = False
 
 
 @dataclass
@@ -230,6 +244,8 @@ def check_trainer(config: TrainerConfig) -> list[Fault]:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", config.device):
         faults += one_of("trainer.device", config.device, DEVICES)
     faults += one_of("trainer.precision", config.precision, PRECISIONS)
+    faults += one_of("trainer.compile", config.compile, COMPILE)
+    faults += _check_microbatch(config.microbatch)
     faults += in_range("trainer.grad_clip", config.grad_clip, above=0)
     faults += in_range("trainer.label_smoothing", config.label_smoothing, at_least=0, below=1)
     faults += in_range("trainer.seed", config.seed, at_least=0, below=2**63)
@@ -248,6 +264,14 @@ def check_trainer(config: TrainerConfig) -> list[Fault]:
             )
         )
     return faults
+
+
+def _check_microbatch(value: int | str | None) -> list[Fault]:
+    if value is None or value == "auto":
+        return []
+    if isinstance(value, str):
+        return [Fault("trainer.microbatch", value, "must be auto, null or a number of images")]
+    return in_range("trainer.microbatch", value, at_least=2)
 
 
 def direction_of(metric: str) -> str:

@@ -22,6 +22,9 @@ FREE_KEYS = frozenset(
         "trainer.checkpoint_every_s",
         "trainer.readback_every_s",
         "trainer.tensorboard",
+        "trainer.device_data",
+        "trainer.cuda_graph",
+        "trainer.profile",
     }
 )
 

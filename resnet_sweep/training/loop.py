@@ -13,20 +13,21 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from resnet_sweep.data.augment import seed_for
-from resnet_sweep.data.batches import EvalBatches, TrainBatches
+from resnet_sweep.data.batches import DeviceSplit, EvalBatches, TrainBatches
 from resnet_sweep.data.config import AugmentConfig
 from resnet_sweep.data.dataset import ImageData, Split
-from resnet_sweep.training.checkpoint import save_tensors
+from resnet_sweep.models.config import ModelConfig
 from resnet_sweep.training.config import METRICS, Recipe
 from resnet_sweep.training.failures import NonFiniteLossError, Stopped
 from resnet_sweep.training.folder import RunFolder
-from resnet_sweep.training.metrics import Meter, Reading
-from resnet_sweep.training.optimizers import build_optimizer
+from resnet_sweep.training.metrics import Reading
+from resnet_sweep.training.prepared import Place, Prepared
 from resnet_sweep.training.progress import ProgressView
 from resnet_sweep.training.reporter import Reporter
 from resnet_sweep.training.schedules import lr_factor
+from resnet_sweep.training.session import Session, StepKey
 from resnet_sweep.training.state import Row, RunState
-from resnet_sweep.training.step import TrainStep, evaluate
+from resnet_sweep.training.step import evaluate
 from resnet_sweep.training.tensorboard import EventWriter, Label, open_writer
 
 log = logging.getLogger(__name__)
@@ -81,11 +82,15 @@ class Trainer:
         precision: "bf16" or "fp32".
         settings: The whole configuration as plain values; a checkpoint of another
             configuration is refused.
+        model_config: The model group that ``model`` was built by; without it nothing is kept
+            for the next run.
+        session: What earlier runs of this process have left.
         console: Terminal for a progress bar, or None.
         label: Of the run, for TensorBoard; None names it by its folder alone.
 
     Raises:
         DataError: A batch is larger than the training split.
+        torch.OutOfMemoryError: A batch does not fit into the device's memory.
     """
 
     def __init__(
@@ -99,6 +104,8 @@ class Trainer:
         device: torch.device,
         precision: str,
         settings: dict[str, Any],
+        model_config: ModelConfig | None = None,
+        session: Session | None = None,
         console: Console | None = None,
         label: Label | None = None,
     ) -> None:
@@ -106,26 +113,14 @@ class Trainer:
         self.folder, self.device, self.precision = folder, device, precision
         self.console = console
         self._label = label or Label(str(folder.path))
-        self.model = model.to(device)
-        if self.config.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)
-        self.step = TrainStep(
-            self.model,
-            build_optimizer(recipe.optimizer, self.model.parameters()),
-            precision=precision,
-            label_smoothing=self.config.label_smoothing,
-            grad_clip=self.config.grad_clip,
-        )
-        self.train_batches = TrainBatches(
-            data.train,
-            batch_size=self.config.batch_size,
-            device=device,
-            mean=data.mean,
-            std=data.std,
-            augment=augment,
-            channels_last=self.config.channels_last,
-            seed=self.config.seed,
-        )
+        self._session = session or Session()
+        self.train_batches = self._train_batches(augment)
+        self.place = self._place(model)
+        key = None
+        if model_config is not None:
+            key = StepKey.of(model_config, augment, recipe, data, self.place)
+        self.prepared = self._session.prepared(key, model, lambda: self._prepare(model))
+        self.model = self.prepared.model
         self.val_batches = self._eval_batches(data.val)
         self.state = RunState(folder, recipe.objective, settings, data.content)
         self._num_taken_up: int | None = None
@@ -147,7 +142,7 @@ class Trainer:
                 log.info("no checkpoint to go on from, so it starts at epoch 1")
             self.folder.clear()
         else:
-            self.state.resume(self.model, self.step.optimizer)
+            self.state.resume(self.model, self.prepared.optimizer)
         self._num_taken_up = len(self.state.rows)
         return self._num_taken_up
 
@@ -173,8 +168,9 @@ class Trainer:
         events = self.folder.tensorboard if self.config.tensorboard else None
         writer = open_writer(events, first, self._label)
         try:
-            self._run_epochs(reporter, view, writer, raise_if_stopped)
-            result = self._finish(raise_if_stopped)
+            with self.state:
+                self._run_epochs(reporter, view, writer, raise_if_stopped)
+                result = self._finish(raise_if_stopped)
             writer.write(self.config.epochs, result.test or {})
             writer.complete()
             return result
@@ -199,7 +195,7 @@ class Trainer:
         for epoch in range(len(self.state.rows) + 1, self.config.epochs + 1):
             view.epoch_starts(epoch)
             row, predictions = self._one_epoch(epoch, view, raise_if_stopped)
-            self.state.record(row, predictions, self.model, self.step.optimizer)
+            self.state.record(row, predictions, self.model, self.prepared.optimizer)
             view.epoch_done(row)
             writer.write(epoch, row | self._standing())
             reporter.report(epoch, row)
@@ -237,20 +233,21 @@ class Trainer:
         # For dropout and its like; the batches have generators of their own.
         torch.manual_seed(seed_for(self.config.seed, epoch, "network"))
         self.model.train()
-        meter = Meter(self.device, self.config.readback_every_s)
-        num_steps = len(self.train_batches)
+        meter = self.prepared.meter
+        meter.reset()
+        num_steps, batch_size = len(self.train_batches), self.config.batch_size
         base_lr = lr = self.recipe.optimizer.lr
         started = time.monotonic()
-        for i, (images, labels) in enumerate(self.train_batches.epoch(epoch)):
+        for i, feed in enumerate(self.train_batches.feeds(epoch)):
             raise_if_stopped()
             step = (epoch - 1) * num_steps + i
             lr = base_lr * lr_factor(self.recipe.scheduler, step, self.config.epochs * num_steps)
-            loss, logits = self.step(images, labels, lr)
-            meter.update(loss, logits, labels)
+            self.prepared.run(feed, lr)
+            meter.count(batch_size)
             newest = meter.poll()
             if newest is not None and not newest.is_finite:
                 raise NonFiniteLossError(epoch, "training")
-            images_per_s = (i + 1) * len(labels) / (time.monotonic() - started)
+            images_per_s = (i + 1) * batch_size / (time.monotonic() - started)
             view.step_done(epoch, i + 1, newest, images_per_s)
         reading = meter.read()
         if not reading.is_finite:
@@ -261,14 +258,7 @@ class Trainer:
         """Measures the test split and writes what stays of the run."""
         state = self.state
         assert state.last_predictions is not None
-        save_tensors(
-            {
-                "model": state.best["model"],
-                "row": state.best["row"],
-                "classes": list(self.data.classes),
-            },
-            self.folder.best_checkpoint,
-        )
+        state.write_best(self.data.classes)
         test = self._test(raise_if_stopped)
         self.folder.write_predictions(
             self.data.val,
@@ -315,12 +305,34 @@ class Trainer:
         row: Row = {"test_loss": reading.loss, "test_accuracy": reading.accuracy}
         return Tested(row, split, predictions)
 
+    def _train_batches(self, augment: AugmentConfig) -> TrainBatches:
+        return TrainBatches(
+            self._placed(self.data.train),
+            batch_size=self.config.batch_size,
+            device=self.device,
+            mean=self.data.mean,
+            std=self.data.std,
+            augment=augment,
+            channels_last=self.config.channels_last,
+            seed=self.config.seed,
+        )
+
     def _eval_batches(self, split: Split) -> EvalBatches:
         return EvalBatches(
-            split,
+            self._placed(split),
             batch_size=self.config.val_batch_size,
             device=self.device,
             mean=self.data.mean,
             std=self.data.std,
             channels_last=self.config.channels_last,
         )
+
+    def _placed(self, split: Split) -> DeviceSplit:
+        return self._session.place(split, self.device, on_device=self.config.device_data)
+
+    def _place(self, model: nn.Module) -> Place:
+        return Place(self.device, self.precision)
+
+    def _prepare(self, model: nn.Module) -> Prepared:
+        recipe = self.recipe
+        return Prepared(model, self.train_batches, recipe.optimizer, recipe.trainer, self.place)

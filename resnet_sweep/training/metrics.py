@@ -58,9 +58,24 @@ class Meter:
             logits: [B, num_classes], any float dtype.
             labels: [B], int64.
         """
+        self.add(loss, logits, labels)
+        self.count(len(labels))
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """The device's part of ``update``, which a captured step replays."""
         num_correct = (logits.argmax(dim=1) == labels).sum()
         self._sums += torch.stack((loss.detach() * len(labels), num_correct)).to(self._sums.dtype)
-        self._num_images += len(labels)
+
+    def count(self, num_images: int) -> None:
+        """The host's part of ``update``."""
+        self._num_images += num_images
+
+    def reset(self) -> None:
+        """Begins anew in the same memory; what was read before may not arrive any more."""
+        self._sums.zero_()
+        self._num_images = 0
+        self._num_images_copied = None
+        self._last_copy_s = self._clock()
 
     def poll(self) -> Reading | None:
         """The newest reading that has arrived since the last call, or None; never waits."""

@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_sweep.training.metrics import Meter, Reading
+from resnet_sweep.training.optimizers import Optimizer
+
+Network = Callable[[Tensor], Tensor]
 
 
 class TrainStep:
@@ -16,53 +19,73 @@ class TrainStep:
 
     Args:
         model: On the device of the batches.
-        optimizer: Of the model's parameters; its lr is set before every step.
+        optimizer: Of the model's parameters; its learning rate is set before every step.
         precision: "bf16" (autocast: fp32 weights, bf16 arithmetic) or "fp32".
         label_smoothing: Share of the target spread over all classes.
         grad_clip: Largest norm of the gradient, or None.
+        microbatch: Most images that go through the network at once; gradients of the parts of
+            a batch are added up, while batch norm sees one part at a time. None is all.
+        compiled: Computes what ``model`` does, as torch.compile gives it; None is the model.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         *,
         precision: str,
         label_smoothing: float = 0.0,
         grad_clip: float | None = None,
+        microbatch: int | None = None,
+        compiled: Network | None = None,
     ) -> None:
         self.model, self.optimizer = model, optimizer
-        self.precision = precision
+        self.precision, self.microbatch = precision, microbatch
         self.label_smoothing, self.grad_clip = label_smoothing, grad_clip
+        self._network: Network = compiled or model
 
-    def __call__(self, images: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Tensor]:
-        """Trains on one batch.
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Trains on one batch; all of it can be captured and replayed.
 
         Args:
             images: [B, C, H, W] float32.
             labels: [B] int64.
-            lr: Learning rate of this step.
 
         Returns:
             Mean loss (scalar float32) and logits [B, num_classes] (float32), both of before
             the update, without history, still on the device.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        logits = forward(self.model, images, self.precision)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
+        if self.microbatch is None or self.microbatch >= len(labels):
+            loss, logits = self._backward(images, labels, len(labels))
+        else:
+            parts = zip(
+                torch.split(images, self.microbatch),
+                torch.split(labels, self.microbatch),
+                strict=True,
+            )
+            done = [self._backward(*part, len(labels)) for part in parts]
+            loss = torch.stack([loss for loss, _ in done]).sum()
+            logits = torch.cat([logits for _, logits in done])
         if self.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
+        return loss, logits
+
+    def _backward(self, images: Tensor, labels: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+        """Adds the gradients of a part of a batch; returns its share of the loss, and logits."""
+        logits = forward(self._network, images, self.precision)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        if len(labels) != batch_size:
+            loss = loss * (len(labels) / batch_size)
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), logits.detach()
 
 
-def forward(model: nn.Module, images: Tensor, precision: str) -> Tensor:
+def forward(model: Network, images: Tensor, precision: str) -> Tensor:
     """Logits [B, num_classes] in float32, computed in ``precision``."""
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        logits: Tensor = model(images)
+        logits = model(images)
     return logits.float()
 
 

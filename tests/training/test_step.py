@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from resnet_sweep.training.config import SgdConfig
+from resnet_sweep.training.optimizers import build_optimizer
 from resnet_sweep.training.step import TrainStep, evaluate, forward
 
 CPU = torch.device("cpu")
@@ -26,17 +28,26 @@ def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     )
 
 
+def stepped(step, images, labels, lr):
+    step.optimizer.set_lr(lr)
+    return step(images, labels)
+
+
 def test_it_is_the_plain_formula(network):
     plain = copy.deepcopy(network)
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
-    step = TrainStep(network, torch.optim.SGD(network.parameters(), lr=9.0), precision="fp32")
+    step = TrainStep(
+        network,
+        build_optimizer(SgdConfig(lr=9.0, momentum=0.0), network.parameters()),
+        precision="fp32",
+    )
     for seed in range(3):
         images, labels = batch(seed)
         loss = F.cross_entropy(plain(images), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        found, logits = step(images, labels, lr=0.1)
+        found, logits = stepped(step, images, labels, lr=0.1)
         assert found.item() == loss.item()
         assert logits.shape == (6, 4)
     for ours, theirs in zip(network.parameters(), plain.parameters(), strict=True):
@@ -47,18 +58,24 @@ def test_label_smoothing_changes_the_loss_as_torch_says(network):
     images, labels = batch()
     expected = F.cross_entropy(copy.deepcopy(network)(images), labels, label_smoothing=0.2)
     step = TrainStep(
-        network, torch.optim.SGD(network.parameters()), precision="fp32", label_smoothing=0.2
+        network,
+        build_optimizer(SgdConfig(lr=0.1, momentum=0.0), network.parameters()),
+        precision="fp32",
+        label_smoothing=0.2,
     )
-    loss, _ = step(images, labels, lr=0.1)
+    loss, _ = stepped(step, images, labels, lr=0.1)
     assert loss.item() == pytest.approx(expected.item())
 
 
 def test_clipping_bounds_the_update(network):
     before = [parameter.detach().clone() for parameter in network.parameters()]
     step = TrainStep(
-        network, torch.optim.SGD(network.parameters()), precision="fp32", grad_clip=1e-3
+        network,
+        build_optimizer(SgdConfig(lr=0.1, momentum=0.0), network.parameters()),
+        precision="fp32",
+        grad_clip=1e-3,
     )
-    step(*batch(), lr=1.0)
+    stepped(step, *batch(), lr=1.0)
     squares = [
         (now - old).square().sum() for now, old in zip(network.parameters(), before, strict=True)
     ]

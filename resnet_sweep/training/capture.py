@@ -1,0 +1,75 @@
+"""A step recorded once and replayed: no kernel is launched one by one any more.
+
+On a GPU a step of a small batch waits for the host, which launches hundreds of kernels. A CUDA
+graph launches them all at once. Python does not run in a replay, so everything that differs
+from step to step has to be in tensors whose memory stays: the feed, the learning rate, weights,
+the optimizer's state, sums of metrics. Everything else is baked in, and belongs to the key of
+what is kept (``session.StepKey``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from resnet_sweep.data.batches import Feed
+
+Replay = Callable[[], None]
+Recorder = Callable[[Replay], Replay]
+
+# Before a capture the allocator, cuDNN's search for the fastest kernels and lazily loaded
+# modules must have settled; PyTorch's own notes on CUDA graphs name this many.
+NUM_WARMUP_STEPS = 3
+
+
+class CapturedStep:
+    """A function of a feed that is recorded with the first feed and replayed with every other.
+
+    Args:
+        function: Runs a step on the device; changes tensors in place and returns nothing.
+        recorder: Records what it is given and returns a replay, as ``record_cuda_graph`` does.
+    """
+
+    def __init__(self, function: Callable[[Feed], None], recorder: Recorder) -> None:
+        self._function, self._recorder = function, recorder
+        self._inputs: Feed = {}
+        self._replay: Replay | None = None
+
+    def record(self, feed: Mapping[str, Tensor]) -> None:
+        """Warms up and records. The steps that it takes change everything that a step changes.
+
+        Args:
+            feed: Any feed; names, shapes and dtypes of all that follow are the same.
+        """
+        inputs = {name: tensor.clone() for name, tensor in feed.items()}
+        self._inputs = inputs
+        self._replay = self._recorder(lambda: self._function(inputs))
+
+    def __call__(self, feed: Mapping[str, Tensor]) -> None:
+        """Runs a step with this feed."""
+        assert self._replay is not None, "nothing is recorded"
+        for name, tensor in self._inputs.items():
+            tensor.copy_(feed[name], non_blocking=True)
+        self._replay()
+
+
+def record_cuda_graph(run: Replay) -> Replay:
+    """Records ``run`` on the current device as a CUDA graph, with memory of its own.
+
+    Gradients must be gone before and after ``run``.
+
+    Raises:
+        RuntimeError: It does something that cannot be captured, such as waiting for the device.
+    """
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(NUM_WARMUP_STEPS):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay

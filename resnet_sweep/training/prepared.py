@@ -1,0 +1,135 @@
+"""A network, its optimizer and its step on a device, ready to be trained from any weights."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from resnet_sweep.data.batches import Feed, TrainBatches
+from resnet_sweep.training.capture import CapturedStep, record_cuda_graph
+from resnet_sweep.training.compiled import compiled_network
+from resnet_sweep.training.config import OptimizerConfig, TrainerConfig
+from resnet_sweep.training.metrics import Meter
+from resnet_sweep.training.microbatch import fitting_microbatch
+from resnet_sweep.training.optimizers import build_optimizer
+from resnet_sweep.training.step import TrainStep
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and in which arithmetic a network is trained.
+
+    Attributes:
+        device: The device.
+        precision: "bf16" or "fp32".
+        compiles: Whether the network goes through torch.compile.
+    """
+
+    device: torch.device
+    precision: str
+    compiles: bool = False
+
+
+class Prepared:
+    """What lives from run to run: all of it is put back in place by ``start``.
+
+    Args:
+        model: On the host or on the device; it is moved.
+        batches: Of the run that it is prepared for; those of later runs make the same kind of
+            feeds.
+        optimizer: Its group; only the learning rate may differ in a later run.
+        trainer: Its group.
+        place: Device and precision.
+
+    Attributes:
+        model: On the device.
+        optimizer: Of its parameters.
+        step: Trains on a batch.
+        meter: Counts what ``run`` trains on.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: TrainBatches,
+        optimizer: OptimizerConfig,
+        trainer: TrainerConfig,
+        place: Place,
+    ) -> None:
+        self.model = model.to(place.device)
+        if trainer.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+        self.optimizer = build_optimizer(optimizer, self.model.parameters(), fused=trainer.fused)
+        self.step = TrainStep(
+            self.model,
+            self.optimizer,
+            precision=place.precision,
+            label_smoothing=trainer.label_smoothing,
+            grad_clip=trainer.grad_clip,
+            compiled=compiled_network(self.model) if place.compiles else None,
+        )
+        self.meter = Meter(place.device, trainer.readback_every_s)
+        self._batches = batches
+        self._captured: CapturedStep | None = None
+        captures = trainer.cuda_graph and place.device.type == "cuda"
+        if captures or trainer.microbatch == "auto":
+            self._try_out(trainer, captures)
+        elif isinstance(trainer.microbatch, int):
+            self.step.microbatch = trainer.microbatch
+
+    def start(self, weights: Mapping[str, Tensor]) -> None:
+        """Begins anew: weights and buffers are written over, everything else is emptied.
+
+        Args:
+            weights: Every parameter and buffer of the network by its name.
+        """
+        with torch.no_grad():
+            for name, tensor in tensors_of(self.model).items():
+                tensor.copy_(weights[name])
+        self.optimizer.reset()
+        self.meter.reset()
+
+    def run(self, feed: Feed, lr: float) -> None:
+        """Trains on the batch of a feed and adds it to the meter."""
+        self.optimizer.set_lr(lr)
+        (self._captured or self._train_on)(feed)
+
+    def _train_on(self, feed: Feed) -> None:
+        images, labels = self._batches.batch(feed)
+        loss, logits = self.step(images, labels)
+        self.meter.add(loss, logits, labels)
+
+    def _try_out(self, trainer: TrainerConfig, captures: bool) -> None:
+        """Takes steps that find out what fits, and that are recorded; puts everything back."""
+        weights = {name: tensor.detach().clone() for name, tensor in tensors_of(self.model).items()}
+        feed = next(iter(self._batches.feeds(0)))
+        self.model.train()
+
+        def try_step(num: int) -> None:
+            self.step.microbatch = num
+            self._train_on(feed)
+
+        if trainer.microbatch == "auto":
+            num = fitting_microbatch(trainer.batch_size, try_step, self._free)
+            self.step.microbatch = num
+        elif isinstance(trainer.microbatch, int):
+            self.step.microbatch = trainer.microbatch
+        if captures:
+            self._captured = CapturedStep(self._train_on, record_cuda_graph)
+            self._captured.record(feed)
+        self.start(weights)
+
+    def _free(self) -> None:
+        self.optimizer.zero_grad()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer, also those that no state dict holds."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
