@@ -39,10 +39,10 @@ def write_payload(work: Work) -> IO[bytes]:
     Raises:
         ConfigError: Something in it cannot be sent to another process.
     """
-    import cloudpickle
+    from resnet_sweep.sweep.local.pickling import dumps
 
     try:
-        packed = cloudpickle.dumps(work)
+        packed = dumps(work)
     # Whatever the objects of a user raise when they are asked for their state.
     except Exception as error:
         rule = f"cannot send the task to a process of its own: {type(error).__name__}: {error}"

@@ -147,12 +147,11 @@ class JobServer:
 
 
 def _pack(job_return: JobReturn) -> bytes:
-    import cloudpickle
+    from resnet_sweep.sweep.local.pickling import dumps
 
     try:
-        packed: bytes = cloudpickle.dumps(job_return)
+        return dumps(job_return)
     # Whatever the objects of a user raise when they are asked for their state.
     except Exception as error:
         text = f"what the job returned cannot be sent: {type(error).__name__}: {error}"
-        packed = cloudpickle.dumps(failed_return(job_return.overrides or (), RuntimeError(text)))
-    return packed
+        return dumps(failed_return(job_return.overrides or (), RuntimeError(text)))
