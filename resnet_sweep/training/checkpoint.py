@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from resnet_sweep.files import replacing
 from resnet_sweep.models.weights import read_tensors
 from resnet_sweep.training.failures import CheckpointError
 
+log = logging.getLogger(__name__)
+
 # Raised when what is stored changes its meaning.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass
@@ -50,11 +53,11 @@ class Checkpoint:
     best: dict[str, Any]
     seconds: float
 
-    def save(self, path: Path) -> None:
-        """Writes the checkpoint in one move."""
+    def contents(self) -> dict[str, Any]:
+        """What its file holds; the tensors are the checkpoint's own, wherever they are."""
         # Not dataclasses.asdict, which would copy every tensor once more.
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        save_tensors({"version": VERSION, **fields}, path)
+        return {"version": VERSION, **fields}
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -80,17 +83,55 @@ class Checkpoint:
 
 
 def save_tensors(state: Mapping[str, Any], path: Path) -> None:
-    """torch.save in one move: the old file or the new one, never half of one."""
-    with replacing(path) as temporary:
-        torch.save(dict(state), temporary)
+    """torch.save in one move: the old file or the new one, never half of one.
+
+    Args:
+        state: Tensors on the host and plain values, nested.
+        path: The file.
+
+    Raises:
+        OSError: It cannot be written; says which file and why.
+    """
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            torch.save(dict(state), stream)
+    except (OSError, RuntimeError) as error:
+        # Of a full disk torch says at which byte of the file it noticed.
+        cause = _system_error(error)
+        if cause is None:
+            raise
+        raise OSError(cause.errno, cause.strerror, str(path)) from error
 
 
-def to_host(value: Any) -> Any:
-    """A copy on the host of every tensor in nested dicts and lists; memory formats stay."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
+def snapshot(value: Any) -> Any:
+    """Copies of all tensors in nested dicts and lists that nobody changes afterwards.
+
+    They stay on their device, without waiting for it, and keep their memory formats. Where
+    the device has no room for them they are copied to the host, which waits.
+    """
+    try:
+        return map_tensors(value, lambda tensor: tensor.detach().clone())
+    except torch.OutOfMemoryError:
+        log.info("no room on the device for a copy of the weights: it is made on the host")
+        return map_tensors(value, lambda tensor: tensor.detach().to("cpu", copy=True))
+
+
+def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The same nested dicts and lists with every tensor replaced by what ``function`` gives."""
+    if isinstance(value, Tensor):
+        return function(value)
     if isinstance(value, Mapping):
-        return {key: to_host(item) for key, item in value.items()}
+        return {key: map_tensors(item, function) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(to_host(item) for item in value)
+        return type(value)(map_tensors(item, function) for item in value)
     return value
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """The innermost error of the system behind ``error``."""
+    found = None
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            found = error
+        error = error.__cause__ or error.__context__
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import json
 import math
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from resnet_sweep.data.dataset import Split
@@ -95,13 +95,23 @@ class RunFolder:
             self.best_checkpoint,
         ):
             path.unlink(missing_ok=True)
+        self.remove_torn()
         if self.tensorboard.exists():
             shutil.rmtree(self.tensorboard)
 
+    def remove_torn(self) -> None:
+        """Removes what killed processes have left of checkpoints that they were writing."""
+        for path in (self.last_checkpoint, self.best_checkpoint):
+            for torn in self.path.glob(f".{path.name}.*.tmp"):
+                torn.unlink(missing_ok=True)
+
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Writes metrics.csv anew: rows of a lost attempt disappear with it."""
-        with replacing(self.metrics_csv) as path:
-            pd.DataFrame(rows).to_csv(path, index=False)
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        with replacing(self.metrics_csv) as path, path.open("w", newline="") as stream:
+            table = csv.DictWriter(stream, names, lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Writes result.json; NaN and infinity, which JSON has not, become null."""

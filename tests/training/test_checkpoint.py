@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from resnet_sweep.training.checkpoint import Checkpoint, save_tensors, to_host
+from resnet_sweep.training.checkpoint import Checkpoint, save_tensors, snapshot
 from resnet_sweep.training.failures import CheckpointError
 
 
@@ -13,11 +13,11 @@ def checkpoint_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> Check
         config={"optimizer": {"lr": 0.1}},
         data="abc",
         epoch=2,
-        model=to_host(network.state_dict()),
-        optimizer=to_host(optimizer.state_dict()),
+        model=snapshot(network.state_dict()),
+        optimizer=snapshot(optimizer.state_dict()),
         rows=[{"epoch": 1, "val_accuracy": 0.5}, {"epoch": 2, "val_accuracy": 0.7}],
         predictions=torch.tensor([0, 1]),
-        best={"row": {"epoch": 2, "val_accuracy": 0.7}, "model": to_host(network.state_dict())},
+        best={"row": {"epoch": 2, "val_accuracy": 0.7}, "model": snapshot(network.state_dict())},
         seconds=1.5,
     )
 
@@ -33,7 +33,7 @@ def test_what_is_read_trains_on_like_what_was_written(tmp_path, optimizer_class)
         stepper.zero_grad()
 
     step(network, optimizer)
-    checkpoint_of(network, optimizer).save(tmp_path / "last.pt")
+    save_tensors(checkpoint_of(network, optimizer).contents(), tmp_path / "last.pt")
     loaded = Checkpoint.load(tmp_path / "last.pt")
     assert loaded.rows[1]["val_accuracy"] == 0.7
     other = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
@@ -48,7 +48,7 @@ def test_what_is_read_trains_on_like_what_was_written(tmp_path, optimizer_class)
 
 def test_it_is_a_copy_that_later_steps_do_not_change():
     network = nn.Linear(2, 2)
-    kept = to_host({"nested": [network.state_dict()]})
+    kept = snapshot({"nested": [network.state_dict()]})
     with torch.no_grad():
         network.weight += 1
     assert not torch.equal(kept["nested"][0]["weight"], network.weight)
@@ -72,7 +72,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path, content):
 def test_a_truncated_checkpoint_is_refused(tmp_path):
     path = tmp_path / "last.pt"
     network = nn.Linear(20, 20)
-    checkpoint_of(network, torch.optim.SGD(network.parameters())).save(path)
+    save_tensors(checkpoint_of(network, torch.optim.SGD(network.parameters())).contents(), path)
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(CheckpointError, match="cannot be read"):
         Checkpoint.load(path)
@@ -87,5 +87,5 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
 
 def test_another_version_is_refused(tmp_path):
     save_tensors({"version": 99}, tmp_path / "last.pt")
-    with pytest.raises(CheckpointError, match="no checkpoint of version 1"):
+    with pytest.raises(CheckpointError, match="no checkpoint of version 2"):
         Checkpoint.load(tmp_path / "last.pt")

@@ -33,11 +33,20 @@ with RunFolder(Path(sys.argv[1])).claimed():
 
 def test_metrics_are_written_anew_and_read_back_equal(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    rows = [{"epoch": 1, "val_loss": 0.1 + 0.2}, {"epoch": 2, "val_loss": 1e-17}]
+    rows = [{"epoch": 1, "val_loss": 0.1 + 0.2}, {"epoch": 2, "val_loss": 1e-17 / 3}]
     folder.write_metrics([*rows, {"epoch": 3, "val_loss": 0.0}])
     folder.write_metrics(rows)
     table = pd.read_csv(folder.metrics_csv)
     assert table.to_dict("records") == rows
+    assert folder.metrics_csv.read_text() == table.to_csv(index=False)
+
+
+def test_what_a_killed_write_has_left_goes_when_the_folder_is_used_again(tmp_path):
+    folder = RunFolder(tmp_path)
+    for name in (".last.pt.12-ab.tmp", ".best.pt.12-ab.tmp", ".last.pt.keep", "notes.tmp"):
+        (tmp_path / name).touch()
+    folder.clear()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".last.pt.keep", "notes.tmp"]
 
 
 def test_result_is_strict_json_whatever_the_numbers_are(tmp_path):
