@@ -55,6 +55,11 @@ class CapturedStep:
         self._replay()
 
 
+def recorder_for(device: torch.device) -> Recorder | None:
+    """How steps are recorded on a device; None where every step has to run anew."""
+    return record_cuda_graph if device.type == "cuda" else None
+
+
 def record_cuda_graph(run: Replay) -> Replay:
     """Records ``run`` on the current device as a CUDA graph, with memory of its own.
 

@@ -33,22 +33,28 @@ class Optimizer(ABC):
         parameters: On the device where they stay; those without a gradient are left alone.
         lr: Learning rate of the first step.
         fused: Whether one kernel does the whole update, where torch has one for the device.
+        captured: Whether a step is recorded and replayed.
 
     Attributes:
         params: The parameters.
-        lr: The learning rate; a scalar on the device on CUDA, so that a captured step reads
-            what is set later.
+        lr: The learning rate; where a step is captured a scalar on the device, so that a
+            replay reads what was set after the capture.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, *, fused: bool) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, *, fused: bool, captured: bool
+    ) -> None:
         self.params = list(parameters)
-        devices = {p.device for p in self.params}
-        self.fused = fused and all(device.type in ("cpu", "cuda") for device in devices)
+        self.fused = fused and all(p.device.type in ("cpu", "cuda") for p in self.params)
         self._lr_value = lr
         self.lr: float | Tensor = lr
-        if devices and all(device.type == "cuda" for device in devices):
-            self.lr = torch.tensor(lr, dtype=torch.float32, device=self.params[0].device)
+        if captured:
+            self.lr = torch.tensor(lr, dtype=torch.float32, device=self._device)
         self._state: State = {}
+
+    @property
+    def _device(self) -> torch.device | None:
+        return self.params[0].device if self.params else None
 
     def set_lr(self, lr: float) -> None:
         """Sets the learning rate of the following steps."""
@@ -108,8 +114,7 @@ class Optimizer(ABC):
 
     def _keep_step(self) -> None:
         """Counts steps once for all parameters, where the update itself happens."""
-        device = self.params[0].device if self.params else None
-        self._state["step"] = [torch.zeros((), dtype=torch.float32, device=device)]
+        self._state["step"] = [torch.zeros((), dtype=torch.float32, device=self._device)]
 
     def _of(self, name: str, index: list[int]) -> list[Tensor]:
         tensors = self._state[name]
@@ -126,9 +131,14 @@ class Sgd(Optimizer):
     """Gradient descent with momentum, as ``torch.optim.SGD`` without dampening."""
 
     def __init__(
-        self, config: SgdConfig, parameters: Iterable[nn.Parameter], *, fused: bool
+        self,
+        config: SgdConfig,
+        parameters: Iterable[nn.Parameter],
+        *,
+        fused: bool = True,
+        captured: bool = False,
     ) -> None:
-        super().__init__(parameters, config.lr, fused=fused)
+        super().__init__(parameters, config.lr, fused=fused, captured=captured)
         self._config = config
         if config.momentum:
             self._keep("momentum")
@@ -170,12 +180,18 @@ class Adam(Optimizer):
         config: Its settings; of an AdamWConfig the weight decay is decoupled.
         parameters: What it changes.
         fused: See Optimizer.
+        captured: See Optimizer.
     """
 
     def __init__(
-        self, config: AdamConfig, parameters: Iterable[nn.Parameter], *, fused: bool
+        self,
+        config: AdamConfig,
+        parameters: Iterable[nn.Parameter],
+        *,
+        fused: bool = True,
+        captured: bool = False,
     ) -> None:
-        super().__init__(parameters, config.lr, fused=fused)
+        super().__init__(parameters, config.lr, fused=fused, captured=captured)
         self._config = config
         self.decoupled = isinstance(config, AdamWConfig)
         self._keep("mean", "square")
@@ -235,9 +251,14 @@ class Rmsprop(Optimizer):
     """RMSprop (Hinton, lecture 6e), as ``torch.optim.RMSprop``, which has no fused kernel."""
 
     def __init__(
-        self, config: RmspropConfig, parameters: Iterable[nn.Parameter], *, fused: bool
+        self,
+        config: RmspropConfig,
+        parameters: Iterable[nn.Parameter],
+        *,
+        fused: bool = True,
+        captured: bool = False,
     ) -> None:
-        super().__init__(parameters, config.lr, fused=fused)
+        super().__init__(parameters, config.lr, fused=fused, captured=captured)
         self._config = config
         self._keep("square", *(["momentum"] if config.momentum else []))
 
@@ -262,7 +283,11 @@ class Rmsprop(Optimizer):
 
 
 def build_optimizer(
-    config: OptimizerConfig, parameters: Iterable[nn.Parameter], *, fused: bool = True
+    config: OptimizerConfig,
+    parameters: Iterable[nn.Parameter],
+    *,
+    fused: bool = True,
+    captured: bool = False,
 ) -> Optimizer:
     """The optimizer that ``config`` names, over ``parameters`` as one group.
 
@@ -270,13 +295,14 @@ def build_optimizer(
         config: Its group.
         parameters: On the device where they stay.
         fused: See Optimizer.
+        captured: See Optimizer.
     """
     if isinstance(config, SgdConfig):
-        return Sgd(config, parameters, fused=fused)
+        return Sgd(config, parameters, fused=fused, captured=captured)
     if isinstance(config, AdamConfig):
-        return Adam(config, parameters, fused=fused)
+        return Adam(config, parameters, fused=fused, captured=captured)
     assert isinstance(config, RmspropConfig), f"no optimizer for {type(config).__name__}"
-    return Rmsprop(config, parameters, fused=fused)
+    return Rmsprop(config, parameters, fused=fused, captured=captured)
 
 
 def _shapes(state: Mapping[str, list[Tensor]]) -> dict[str, list[torch.Size]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_sweep.data.batches import Feed, TrainBatches
-from resnet_sweep.training.capture import CapturedStep, record_cuda_graph
+from resnet_sweep.training.capture import CapturedStep, Recorder, recorder_for
 from resnet_sweep.training.compiled import compiled_network
 from resnet_sweep.training.config import OptimizerConfig, TrainerConfig
 from resnet_sweep.training.metrics import Meter
@@ -63,7 +63,13 @@ class Prepared:
         self.model = model.to(place.device)
         if trainer.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
-        self.optimizer = build_optimizer(optimizer, self.model.parameters(), fused=trainer.fused)
+        recorder = recorder_for(place.device) if trainer.cuda_graph else None
+        self.optimizer = build_optimizer(
+            optimizer,
+            self.model.parameters(),
+            fused=trainer.fused,
+            captured=recorder is not None,
+        )
         self.step = TrainStep(
             self.model,
             self.optimizer,
@@ -75,9 +81,8 @@ class Prepared:
         self.meter = Meter(place.device, trainer.readback_every_s)
         self._batches = batches
         self._captured: CapturedStep | None = None
-        captures = trainer.cuda_graph and place.device.type == "cuda"
-        if captures or trainer.microbatch == "auto":
-            self._try_out(trainer, captures)
+        if recorder is not None or trainer.microbatch == "auto":
+            self._try_out(trainer, recorder)
         elif isinstance(trainer.microbatch, int):
             self.step.microbatch = trainer.microbatch
 
@@ -103,7 +108,7 @@ class Prepared:
         loss, logits = self.step(images, labels)
         self.meter.add(loss, logits, labels)
 
-    def _try_out(self, trainer: TrainerConfig, captures: bool) -> None:
+    def _try_out(self, trainer: TrainerConfig, recorder: Recorder | None) -> None:
         """Takes steps that find out what fits, and that are recorded; puts everything back."""
         weights = {name: tensor.detach().clone() for name, tensor in tensors_of(self.model).items()}
         feed = next(iter(self._batches.feeds(0)))
@@ -118,8 +123,8 @@ class Prepared:
             self.step.microbatch = num
         elif isinstance(trainer.microbatch, int):
             self.step.microbatch = trainer.microbatch
-        if captures:
-            self._captured = CapturedStep(self._train_on, record_cuda_graph)
+        if recorder is not None:
+            self._captured = CapturedStep(self._train_on, recorder)
             self._captured.record(feed)
         self.start(weights)
 
