@@ -68,6 +68,11 @@ class RunFolder:
         """TensorBoard's event files."""
         return self.path / "tensorboard"
 
+    @property
+    def trace_json(self) -> Path:
+        """A few steps as torch's profiler saw them, for chrome://tracing and Perfetto."""
+        return self.path / "trace.json.gz"
+
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """Keeps every other process out of the folder; the system lets it go on a crash.
