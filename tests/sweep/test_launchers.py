@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 from commands import ROOT
+from optuna.trial import FrozenTrial
 
 from resnet_sweep.study.reading import open_study
 
@@ -234,14 +235,23 @@ def test_a_hook_and_a_task_of_main_reach_the_workers(
 def test_a_crash_does_not_end_the_sweep(folder: Path, launcher: tuple[str, ...]) -> None:
     code, _, error = run(folder, *NATIVE, *launcher, "x=range(0,6)", "crash=2")
     assert code == 0, error
-    trials = open_study(folder / "out").get_trials()
-    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    assert sorted(trial.value for trial in complete) == [float(x) for x in range(6)]
-    lost = [trial for trial in trials if trial.state.name == "FAIL"]
-    assert {trial.user_attrs["failure"] for trial in lost} == {"lost"}
-    assert 2 in {trial.params["x"] for trial in lost}
-    again = [t for t in complete if t.user_attrs.get("retry_of") in {t.number for t in lost}]
-    assert sorted(t.params["x"] for t in again) == sorted(t.params["x"] for t in lost)
+    by_ticket: dict[int, list[FrozenTrial]] = defaultdict(list)
+    for trial in open_study(folder / "out").get_trials():
+        by_ticket[trial.user_attrs["ticket"]].append(trial)
+    num_lost: Counter[int] = Counter()
+    for *lost, last in by_ticket.values():
+        assert (last.state.name, last.value) == ("COMPLETE", last.params["x"])
+        assert [trial.user_attrs["failure"] for trial in lost] == ["lost"] * len(lost)
+        # A worker that was killed the moment it took a trial has not yet set its values.
+        assert {trial.params.get("x", last.value) for trial in lost} <= {last.value}
+        before = [trial.user_attrs.get("retry_of") for trial in (*lost, last)]
+        assert before == [None, *(trial.number for trial in lost)]
+        num_lost[last.params["x"]] = len(lost)
+    assert sorted(num_lost) == list(range(6))
+    assert num_lost[2] >= 1
+    # joblib kills the other worker too, whatever it runs by then: nothing, a trial of its own,
+    # or the lost one, which it may have taken up before the pool saw the crash.
+    assert num_lost.total() <= (2 if launcher == JOBLIB else 1)
 
 
 @pytest.mark.slow
