@@ -113,7 +113,7 @@ class Breakdown:
     def _conclusion(self) -> list[str]:
         step = f"a step takes {self.step_s * 1e3:.2f} ms, {self.images_per_s:.1f} images/s"
         if self.roofline is None:
-            step += f"; no roofline, as the network needs values to run ({self.problem})"
+            step += f"; no roofline, as the network does not run on shapes alone ({self.problem})"
         else:
             step += (
                 f"; at the roofline {self.roofline.step_s * 1e3:.2f} ms: "

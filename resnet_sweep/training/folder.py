@@ -98,6 +98,7 @@ class RunFolder:
             self.predictions_npz,
             self.last_checkpoint,
             self.best_checkpoint,
+            self.trace_json,
         ):
             path.unlink(missing_ok=True)
         self.remove_torn()

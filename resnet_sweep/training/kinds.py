@@ -32,7 +32,7 @@ LABELS = {
     POOLING: "pooling",
     LINEAR: "linear and matrix products",
     LOSS: "loss",
-    COPY: "casts and copies",
+    COPY: "casts, copies and fills",
     OPTIMIZER: "optimizer",
     METRICS: "reading metrics",
     OTHER: "other",
