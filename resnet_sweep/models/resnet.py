@@ -11,7 +11,6 @@ from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.models.blocks import BasicBlock, Bottleneck, Variant
 from resnet_sweep.models.config import MIN_IMAGE_SIZE, ModelConfig, check_model, network_name
 from resnet_sweep.models.probe import output_of
-from resnet_sweep.models.summary import layer_table
 
 # Table 1: the kind of block, and how many of them make conv2_x to conv5_x.
 _STAGES: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
@@ -140,6 +139,9 @@ def build_resnet(
     assert isinstance(output, Tensor)
     assert output.shape == (1, num_classes), f"{model.name} gives {tuple(output.shape)}"
     if verbose:
+        # It draws with torchinfo, which a run does without.
+        from resnet_sweep.models.summary import layer_table
+
         size = "x".join(map(str, shape))
         print(f"{describe(model)}, input {size}, {num_classes} classes")
         print(layer_table(model, shape))

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from typing import TYPE_CHECKING
 
 from resnet_sweep.training.metrics import Reading
+
+# Only who looks at a terminal waits for rich to load.
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +33,7 @@ class ProgressView:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         if console is not None:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=20),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[reading]}"),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-            )
+            self._bar = _bar_on(console)
             self._task = self._bar.add_task(
                 "epoch",
                 total=num_epochs * num_steps,
@@ -92,3 +79,24 @@ class ProgressView:
         """Takes the bar away."""
         if self._bar is not None:
             self._bar.stop()
+
+
+def _bar_on(console: Console) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[reading]}"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
