@@ -17,13 +17,13 @@ from typing import TypeVar
 from benchmarks.figures import num_usable_cores
 from benchmarks.stamping import STAMPS_VARIABLE
 from benchmarks.stamps import Stamp, read_stamps, times_of, training_share
-from resnet_sweep.data.config import CACHE_VARIABLE
 from resnet_sweep.sweep.local.gpus import VISIBLE, Gpu, installed_uuids, visible_gpus
 
 ROOT = Path(__file__).resolve().parents[1]
 HOOK = Path(__file__).with_name("hook")
 COUNTED = Path(__file__).with_name("counted.py")
 TIMEOUT_S = 7200
+CACHE_VARIABLE = "RESNET_SWEEP_CACHE"
 # Each way sets its threads as it does for its users.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # NVML's own figure is over the last sixth of a second or more.

@@ -45,6 +45,11 @@ class Images:
     num_train: int
     num_val: int
 
+    @classmethod
+    def of(cls, args: argparse.Namespace, size: int) -> Images:
+        """Those that were asked for, and a fifth as many for validation, as the study has it."""
+        return cls(args.root, size, args.images, max(2, args.images // 10 * 2))
+
     @property
     def overrides(self) -> list[str]:
         """What is typed for them."""

@@ -215,8 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     gpu = check_options(parser, args)
     has_mps = shutil.which(COMMAND) is not None
     found = ways(args.workers, gpu is not None, has_mps)
-    num_val = max(2, args.images // 10 * 2)
-    sets = [Images(args.root, size, args.images, num_val) for size in dict.fromkeys(args.sizes)]
+    sets = [Images.of(args, size) for size in dict.fromkeys(args.sizes)]
     with TemporaryDirectory() as name:
         for images in sets:
             decode(parser, images, Path(name, "cache"), BATCH_SIZE)

@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     fill(args, {"size": 64, "images": 64, "rounds": 1} if args.quick else {})
     fill(args, {"size": 224, "images": 3000, "rounds": 5})
     gpu = check_options(parser, args)
-    images = Images(args.root, args.size, args.images, max(2, args.images // 10 * 2))
+    images = Images.of(args, args.size)
     with TemporaryDirectory() as name:
         decode_s = decode(parser, images, Path(name, "cache"), BATCH_SIZE)
         found = measure(args, images, gpu, Path(name))

@@ -107,6 +107,7 @@ def measure(args: argparse.Namespace, images: Images, gpu: Gpu | None, folder: P
         done = run_measured(command, place, env, gpu, codes=_CODES)
         with (place / "study" / "results.csv").open(newline="") as stream:
             rows = [{key: row.get(key, "") for key in COLUMNS} for row in csv.DictReader(stream)]
+        rows.sort(key=lambda row: int(row["number"]))
         if len(rows) != NUM_TRIALS or not (place / "study" / "report.html").exists():
             raise RuntimeError(f"the study did not come to its report\n{done.output[-4000:]}")
         studies.append(Study.of(done, rows))
@@ -138,7 +139,7 @@ def table(args: argparse.Namespace, studies: Sequence[Study]) -> str:
         lines.append(f"  wanted of the wall on an H200: at most {WANTED_GPU_S:.0f} s")
     lines += ["", "  " + "".join(f"{column:<14}" for column in COLUMNS)]
     for row in studies[-1].rows:
-        lines.append("  " + "".join(f"{row[column][:12]:<14}" for column in COLUMNS).rstrip())
+        lines.append("  " + "".join(f"{row[column][:8]:<14}" for column in COLUMNS).rstrip())
     return "\n".join(lines)
 
 
@@ -164,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     fill(args, {"size": 32, "epochs": 1, "images": 64} if args.quick else {})
     fill(args, {**RECIPE, "rounds": 1})
     gpu = check_options(parser, args)
-    images = Images(args.root, args.size, args.images, max(2, args.images // 10 * 2))
+    images = Images.of(args, args.size)
     with TemporaryDirectory() as name:
         decode_s = decode(parser, images, Path(name, "cache"), BATCH_SIZE)
         studies = measure(args, images, gpu, Path(name))

@@ -256,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     fill(args, {"rounds": 3, **(QUICK if args.quick else {})})
     fill(args, USUAL[args.device])
     gpu = check_options(parser, args)
-    images = Images(args.root, args.size, args.images, max(2, args.images // 4 * 2))
+    images = Images.of(args, args.size)
     with TemporaryDirectory() as name:
         decode_s = decode(parser, images, Path(name, "cache"), BATCH_SIZE)
         measured = measure(args, images, gpu, Path(name))
