@@ -39,7 +39,7 @@ if os.fork() == 0:
     print(os.getpid(), flush=True)
     time.sleep(60)
     os._exit(0)
-time.sleep(0.2)
+sys.stdin.readline()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -110,11 +110,14 @@ def test_a_killed_holder_lets_it_go(path: Path) -> None:
 
 def test_a_forked_child_does_not_hold_it_for_a_dead_parent(path: Path) -> None:
     with _start(FORK_AND_DIE, path) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
         child = int(process.stdout.readline())
         try:
-            # Waits until the parent is gone: the child's release lets nothing go.
+            # The child's release lets nothing go; the parent's death does.
             assert not FileLock(path).try_acquire()
+            process.stdin.write("die\n")
+            process.stdin.flush()
             with FileLock(path):
                 assert process.wait() == -signal.SIGKILL
             os.kill(child, 0)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from commands import ROOT
 from optuna.trial import FrozenTrial
 
 from resnet_sweep.study.reading import open_study
+from resnet_sweep.study.storage import close_storage
 
 APP = """
 import json, os, signal, time
@@ -121,6 +123,28 @@ def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
             process.kill()
             raise
     return process.returncode, out, error
+
+
+def wait_for_all_but_one(process: subprocess.Popen[str], folder: Path) -> None:
+    """Until five trials have ended and one waits.
+
+    A trial's file is written by its task, before the study knows of its end.
+    """
+    deadline = time.monotonic() + 120
+
+    def wait_for(condition: Callable[[], bool]) -> None:
+        while not condition():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def states() -> Counter[str]:
+        return Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
+
+    wait_for(lambda: (folder / "waits").exists() and len(list(folder.glob("ended-*"))) >= 5)
+    study = open_study(folder / "out")
+    wait_for(lambda: states() == {"COMPLETE": 5, "RUNNING": 1})
+    close_storage(study._storage)
 
 
 def check(folder: Path, num: int) -> None:
@@ -258,11 +282,7 @@ def test_a_crash_does_not_end_the_sweep(folder: Path, launcher: tuple[str, ...])
 def test_an_interrupted_joblib_sweep_goes_on(folder: Path) -> None:
     lines = (*NATIVE, *JOBLIB, "x=range(0,6)", "wait_at=3", "wait_for=99")
     with start(folder, *lines) as process:
-        deadline = time.monotonic() + 60
-        while not (folder / "waits").exists() or len(list(folder.glob("ended-*"))) < 5:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for_all_but_one(process, folder)
         process.send_signal(signal.SIGTERM)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 143, error
@@ -286,11 +306,7 @@ def test_the_dashboard_opens_a_study_while_it_runs(folder: Path, storage: str | 
     given = () if storage is None else (f"hydra.sweeper.storage={storage}",)
     url = str(folder / "out" / "study.journal") if storage is None else storage
     with start(folder, *lines, *given) as process:
-        deadline = time.monotonic() + 60
-        while len(list(folder.glob("ended-*"))) < 5:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for_all_but_one(process, folder)
         studies, detail = ask_dashboard(folder, url)
         (folder / "ended-all").touch()
         process.communicate(timeout=60)

@@ -34,12 +34,12 @@ here = Path(__file__).parent
 def main(cfg):
     child = subprocess.Popen(["sleep", "1000"])
     num = HydraConfig.get().job.num
-    (here / f"started{num}.tmp").write_text(f"{os.getpid()} {child.pid}")
-    (here / f"started{num}.tmp").rename(here / f"started{num}")
     try:
         if cfg.x == "stubborn":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            (here / "stubborn").touch()
+        # Last: whoever sees it may send a signal.
+        (here / f"started{num}.tmp").write_text(f"{os.getpid()} {child.pid}")
+        (here / f"started{num}.tmp").rename(here / f"started{num}")
         time.sleep(1000)
     except KeyboardInterrupt as error:
         (here / f"stopped{num}").write_text(f"{type(error).__name__} {error.signum}")
@@ -287,7 +287,6 @@ def test_a_signal_lets_jobs_finish_what_they_do(app, tmp_path, signum):
 def test_a_second_signal_kills(app, tmp_path):
     process = app("stubborn")
     left = family(process)
-    wait_for((tmp_path / "an app" / "stubborn").exists)
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
