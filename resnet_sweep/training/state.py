@@ -114,23 +114,20 @@ class RunState:
         """Starts to write the last finished epoch, at most once in ``every_s`` seconds.
 
         While an earlier one is still being written nothing is started: the next epoch asks
-        again. With 0 seconds, which leaves out no epoch, it waits for the earlier one.
+        again. With 0 seconds the epoch is on disk when this returns.
 
         Raises:
-            OSError: An earlier one could not be written.
+            OSError: It, or an earlier one, could not be written.
         """
         self._writer.check()
         if self._newest is None or self._is_handed_over:
             return
-        if time.monotonic() - self._last_save_s < every_s:
-            return
-        if self._writer.is_busy:
-            if every_s > 0:
-                return
-            self._writer.wait()
-        self._writer.start(self._newest.contents(), self._folder.last_checkpoint)
-        self._is_handed_over = True
-        self._last_save_s = time.monotonic()
+        if every_s == 0:
+            self.save()
+        elif not self._writer.is_busy and time.monotonic() - self._last_save_s >= every_s:
+            self._writer.start(self._newest.contents(), self._folder.last_checkpoint)
+            self._is_handed_over = True
+            self._last_save_s = time.monotonic()
 
     def save(self) -> None:
         """Writes the last finished epoch to disk before it returns, if it is not there yet.
