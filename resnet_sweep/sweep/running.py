@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
@@ -20,6 +20,7 @@ from resnet_sweep.study.storage import claim_lock
 from resnet_sweep.study.tickets import INTERRUPTED, LOST
 from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.ending import finish
+from resnet_sweep.sweep.foresight import report_loading
 from resnet_sweep.sweep.plan import stand_ins
 from resnet_sweep.sweep.samplers import SamplerFactory
 from resnet_sweep.sweep.slots import launches_here, num_workers
@@ -56,7 +57,7 @@ def run_workers(sweep: Sweep, task: Task) -> None:
     if queue.num_open() == 0:
         log.info("all %d trials are done already", sweep.plan.num_tickets)
     error: BaseException | None = None
-    with _watched(sweep):
+    with _watched(sweep), _foreseeing_end(spec):
         try:
             _launch_until_done(sweep, spec, queue)
         except BaseException as raised:
@@ -114,7 +115,7 @@ def _killed_after_s(options: Options) -> float | None:
     return (options.timeout_s + options.timeout_grace_s + KILL_AFTER_S) * options.repeats
 
 
-@contextmanager
+@contextlib.contextmanager
 def _watched(sweep: Sweep) -> Iterator[None]:
     """Shows how the study stands while the workers run."""
     from resnet_sweep.study.reading import open_study
@@ -133,6 +134,11 @@ def _watched(sweep: Sweep) -> Iterator[None]:
         yield
     finally:
         view.stop()
+
+
+def _foreseeing_end(spec: Spec) -> contextlib.AbstractContextManager[None]:
+    # Where the trials run in this process, it does not just wait.
+    return contextlib.nullcontext() if spec.in_this_process else report_loading()
 
 
 def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
