@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -165,9 +164,6 @@ class StepProfiler:
         activities = [ProfilerActivity.CPU]
         if self._training.device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)
-            # Torch warns that CUPTI may crash when it is taken down and set up again beside
-            # captured steps; the next trial of the process would do that.
-            os.environ.setdefault("TEARDOWN_CUPTI", "0")
         profiler = profile(activities=activities)
         profiler.start()
         self._profiler = profiler

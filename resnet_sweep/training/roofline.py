@@ -268,16 +268,18 @@ def _costs_of(call: _Call, sizes: _Sizes) -> list[OperationCost]:
 def _backward_convolution(call: _Call, sizes: _Sizes) -> list[OperationCost]:
     """The gradient of the images and that of the weights are each a convolution of its own."""
     gradient, images, weight = call.args[:3]
+    is_transposed = call.args[7]
     of_images, of_weight, of_bias = call.result
-    parts = []
+    # As that of the forward pass. Torch's own formula is not for convolutions in groups.
+    moved = images if is_transposed else gradient
+    flops = 2.0 * moved.numel() * math.prod(weight.shape[1:])
+    costs = []
     if of_images is not None:
-        parts.append([gradient, weight, of_images])
+        costs.append(_cost(call, CONVOLUTION_BACKWARD, flops, sizes, [gradient, weight, of_images]))
     if of_weight is not None:
-        parts.append([gradient, images, *_tensors((of_weight, of_bias))])
-    flops = _registered_flops(call) or 0.0
-    return [
-        _cost(call, CONVOLUTION_BACKWARD, flops / len(parts), sizes, tensors) for tensors in parts
-    ]
+        tensors = [gradient, images, *_tensors((of_weight, of_bias))]
+        costs.append(_cost(call, CONVOLUTION_BACKWARD, flops, sizes, tensors))
+    return costs
 
 
 def _cost(

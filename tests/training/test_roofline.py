@@ -63,6 +63,21 @@ def test_convolutions_are_counted_as_by_hand(costs):
     ]
 
 
+@pytest.mark.parametrize(
+    ("layer", "forward"),
+    [
+        (nn.Conv2d(8, 16, 3, padding=1, groups=8), 2 * 64 * 16 * 9),
+        (nn.ConvTranspose2d(8, 16, 2, stride=2), 2 * 64 * 8 * 16 * 4),
+    ],
+)
+def test_a_gradient_costs_as_much_as_the_convolution(layer, forward):
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    costs = count_costs(model, (3, 8, 8), 1, "bf16")
+    assert of(costs, "convolution_forward", "forward")[1].flops == forward
+    backward = of(costs, "convolution_backward", "backward")
+    assert [cost.flops for cost in backward[:2]] == [forward, forward]
+
+
 def test_elementwise_operations_move_each_tensor_once(costs):
     activation = 2 * 4 * 16 * 16 * 8
     add, relu = of(costs, "activation", "forward")[-2:]
@@ -182,6 +197,8 @@ def test_peaks_are_measured_and_leave_the_process_as_it_was(monkeypatch):
         ("aten.mm.default", "linear"),
         ("aten::nll_loss_forward", "loss"),
         ("aten::_log_softmax_backward_data", "loss"),
+        ("aten::_softmax", "activation"),
+        ("LogSoftmaxBackward0", "loss"),
         ("aten::copy_", "copy"),
         ("aten::_to_copy", "copy"),
         ("aten::_fused_sgd_", "optimizer"),
