@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from resnet_sweep.faults import Fault, in_range, one_of
+from resnet_sweep.paths import user_cache
 
 RESIZE = ("crop", "stretch")
 ON_CORRUPT = ("error", "skip")
 # Pixels; a typing mistake more likely than a picture.
 MAX_IMAGE_SIZE = 8192
-CACHE_VARIABLE = "RESNET_SWEEP_CACHE"
 
 
 @dataclass
@@ -118,10 +117,7 @@ def cache_dir(config: DataConfig) -> Path:
     """Folder of the decoded images: the config's, the environment's, or the user's cache."""
     if config.cache_dir is not None:
         return Path(config.cache_dir).expanduser()
-    if os.environ.get(CACHE_VARIABLE):
-        return Path(os.environ[CACHE_VARIABLE]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "resnet_sweep"
+    return user_cache()
 
 
 def check_data(config: DataConfig) -> list[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from resnet_sweep.data.batches import DeviceSplit, EvalBatches, TrainBatches
 from resnet_sweep.data.config import AugmentConfig
 from resnet_sweep.data.dataset import ImageData, Split
 from resnet_sweep.models.config import ModelConfig
+from resnet_sweep.training.compiled import compiles
 from resnet_sweep.training.config import METRICS, Recipe
 from resnet_sweep.training.failures import NonFiniteLossError, Stopped
 from resnet_sweep.training.folder import RunFolder
@@ -90,6 +92,7 @@ class Trainer:
 
     Raises:
         DataError: A batch is larger than the training split.
+        ConfigError: The network is to be compiled and the machine has no compiler.
         torch.OutOfMemoryError: A batch does not fit into the device's memory.
     """
 
@@ -115,7 +118,7 @@ class Trainer:
         self._label = label or Label(str(folder.path))
         self._session = session or Session()
         self.train_batches = self._train_batches(augment)
-        self.place = self._place(model)
+        self.place = self._place(model_config)
         key = None
         if model_config is not None:
             key = StepKey.of(model_config, augment, recipe, data, self.place)
@@ -330,8 +333,16 @@ class Trainer:
     def _placed(self, split: Split) -> DeviceSplit:
         return self._session.place(split, self.device, on_device=self.config.device_data)
 
-    def _place(self, model: nn.Module) -> Place:
-        return Place(self.device, self.precision)
+    def _place(self, model: ModelConfig | None) -> Place:
+        size = self.data.train.images.shape[1:3]
+        num_images = self.config.epochs * len(self.train_batches) * self.config.batch_size
+        ours = model is not None and model._target_ is None
+        num_pixels = num_images * math.prod(size)
+        return Place(
+            self.device,
+            self.precision,
+            compiles(self.config, self.device, num_pixels, ours=ours),
+        )
 
     def _prepare(self, model: nn.Module) -> Prepared:
         recipe = self.recipe

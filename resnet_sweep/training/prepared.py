@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -50,6 +51,7 @@ class Prepared:
         optimizer: Of its parameters.
         step: Trains on a batch.
         meter: Counts what ``run`` trains on.
+        seconds: How long steps took that compiled, were captured or found out what fits.
     """
 
     def __init__(
@@ -81,7 +83,8 @@ class Prepared:
         self.meter = Meter(place.device, trainer.readback_every_s)
         self._batches = batches
         self._captured: CapturedStep | None = None
-        if recorder is not None or trainer.microbatch == "auto":
+        self.seconds = 0.0
+        if recorder or place.compiles or trainer.microbatch == "auto":
             self._try_out(trainer, recorder)
         elif isinstance(trainer.microbatch, int):
             self.step.microbatch = trainer.microbatch
@@ -109,7 +112,8 @@ class Prepared:
         self.meter.add(loss, logits, labels)
 
     def _try_out(self, trainer: TrainerConfig, recorder: Recorder | None) -> None:
-        """Takes steps that find out what fits, and that are recorded; puts everything back."""
+        """Takes steps that compile, find out what fits and are recorded; puts all back."""
+        started = time.monotonic()
         weights = {name: tensor.detach().clone() for name, tensor in tensors_of(self.model).items()}
         feed = next(iter(self._batches.feeds(0)))
         self.model.train()
@@ -118,15 +122,18 @@ class Prepared:
             self.step.microbatch = num
             self._train_on(feed)
 
-        if trainer.microbatch == "auto":
+        if isinstance(trainer.microbatch, int):
+            self.step.microbatch = trainer.microbatch
+        elif trainer.microbatch == "auto":
             num = fitting_microbatch(trainer.batch_size, try_step, self._free)
             self.step.microbatch = num
-        elif isinstance(trainer.microbatch, int):
-            self.step.microbatch = trainer.microbatch
-        if recorder is not None:
+        if recorder is None:
+            self._train_on(feed)
+        else:
             self._captured = CapturedStep(self._train_on, recorder)
             self._captured.record(feed)
         self.start(weights)
+        self.seconds = time.monotonic() - started
 
     def _free(self) -> None:
         self.optimizer.zero_grad()

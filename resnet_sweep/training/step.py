@@ -42,7 +42,7 @@ class TrainStep:
         self.model, self.optimizer = model, optimizer
         self.precision, self.microbatch = precision, microbatch
         self.label_smoothing, self.grad_clip = label_smoothing, grad_clip
-        self._network: Network = compiled or model
+        self._network: Network = model if compiled is None else compiled
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Trains on one batch; all of it can be captured and replayed.
