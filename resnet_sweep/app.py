@@ -38,11 +38,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# What ends a run without a defect of its network, its step or its device.
+_SOUND = (UserError, RunError, KeyboardInterrupt)
+
 
 class TrialTask:
     """One training of ours, as the sweep engine asks for it; see sweep.task.Task.
 
-    Keeps the opened data from trial to trial.
+    Keeps the opened data and the prepared step from trial to trial.
     """
 
     free_keys: Collection[str] = FREE_KEYS
@@ -126,7 +129,7 @@ class TrialTask:
                 RunFolder(path).best_checkpoint.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Forgets the opened data."""
+        """Forgets the opened data and the prepared step."""
         self._session = None
 
     def _run(self, cfg: DictConfig, folder: RunFolder, signals: StopSignals) -> Ended:
@@ -149,6 +152,9 @@ class TrialTask:
             _record_failure(error, folder, config, run, time.monotonic() - started)
             # Who catches it may keep it, and its frames hold the network and its optimizer.
             traceback.clear_frames(error.__traceback__)
+            # A run that diverged, was pruned or stopped leaves a sound step for the next one.
+            if self._session is not None and not isinstance(error, _SOUND):
+                self._session.forget_step()
             raise
         _log_end(ended, config.objective.metric, folder)
         return ended

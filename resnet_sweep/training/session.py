@@ -119,7 +119,7 @@ class Session:
         """What the last run has left if its key is the same, begun anew; else a new one.
 
         Args:
-            key: None is equal to no other.
+            key: None is equal to no other: what is prepared lives as long as its caller.
             model: Has the weights to begin with.
             prepare: Prepares ``model``; called when the memory of the last run is free.
         """
@@ -128,14 +128,13 @@ class Session:
             return self._prepared
         self.forget_step()
         prepared = prepare()
-        self._key, self._prepared = key, prepared
+        if key is not None:
+            self._key, self._prepared = key, prepared
         return prepared
 
     def forget_step(self) -> None:
         """Gives back the memory of the last network and its captured step."""
-        if self._prepared is None:
-            return
         self._key = self._prepared = None
-        # A network and its hooks may refer to one another, and a graph's memory is not shared.
+        # A captured step refers to itself in a circle, and a graph's memory is its own.
         gc.collect()
         torch.cuda.empty_cache()  # Nothing where CUDA was never used.
