@@ -64,6 +64,11 @@ class Finished:
         return times_of(self.stamps, "step")[0] - self.began_s
 
     @property
+    def end_s(self) -> float:
+        """From the end of the last trial to the end of the command."""
+        return self.ended_s - times_of(self.stamps, "ended")[-1]
+
+    @property
     def cpu_busy(self) -> float:
         """Share of the cores' time that was spent."""
         return self.cpu_s / (self.wall_s * num_usable_cores())

@@ -85,7 +85,7 @@ class Study:
             done.wall_s,
             done.first_step_s,
             last_s - first_s,
-            done.ended_s - last_s,
+            done.end_s,
             sum(trials_s(done.stamps)),
             sum(one.ended_s - one.began_s for one in epochs_of(done.stamps)),
             done.cpu_busy,

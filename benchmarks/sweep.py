@@ -19,6 +19,7 @@ ratios are taken round by round. The machine should be idle.
 
     wall        of the whole command, with its table and report
     first step  from the command to the first step of its first trial
+    end         from the end of the last trial to that of the command
     cores       share of the cores' time that all its processes spent
     GPU         share of its time in which the GPU ran something, by the driver
     training    share of its time in which somebody trained: no start, validation or end
@@ -88,6 +89,7 @@ class Result:
     Attributes:
         wall_s: Of the whole command.
         first_step_s: From the command to its first step.
+        end_s: From the end of the last trial to that of the command.
         cpu_busy: Share of the cores' time.
         gpu_busy: Share of the GPU's time; None without one.
         training: Share of the time in which somebody trained.
@@ -95,6 +97,7 @@ class Result:
 
     wall_s: float
     first_step_s: float
+    end_s: float
     cpu_busy: float
     gpu_busy: float | None
     training: float
@@ -102,7 +105,14 @@ class Result:
     @classmethod
     def of(cls, done: Finished) -> Result:
         """What a command's measurements say."""
-        return cls(done.wall_s, done.first_step_s, done.cpu_busy, done.gpu_busy, done.training)
+        return cls(
+            done.wall_s,
+            done.first_step_s,
+            done.end_s,
+            done.cpu_busy,
+            done.gpu_busy,
+            done.training,
+        )
 
 
 @dataclass(frozen=True)
@@ -176,7 +186,7 @@ def table(args: argparse.Namespace, measured: Measured) -> str:
     """A line a way, then a line a ratio, each as median (min - max) over the rounds."""
     has_gpu = args.device == "cuda"
     lines = [
-        f"  {'way':<30}{'wall, s':<24}{'first step, s':<22}{'cores':>6}"
+        f"  {'way':<30}{'wall, s':<24}{'first step, s':<22}{'end, s':>6}{'cores':>7}"
         f"{'GPU' if has_gpu else '':>7}{'training':>10}"
     ]
     for name, results in measured.results.items():
@@ -184,7 +194,8 @@ def table(args: argparse.Namespace, measured: Measured) -> str:
         lines.append(
             f"  {name:<30}{spread([one.wall_s for one in results], 1):<24}"
             f"{spread([one.first_step_s for one in results], 1):<22}"
-            f"{median(one.cpu_busy for one in results):>6.0%}"
+            f"{median(one.end_s for one in results):>6.1f}"
+            f"{median(one.cpu_busy for one in results):>7.0%}"
             f"{format(median(gpu), '.0%') if gpu else '':>7}"
             f"{median(one.training for one in results):>10.0%}"
         )

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from benchmarks import options, sharing, startup, study, sweep
 from benchmarks.measured import Finished, environment, in_turn, run_measured
 from benchmarks.nine import POINTS, Trial, differences, ours_name, read_trials, ways
 from benchmarks.stamps import Stamp
+from resnet_sweep.sweep.local.gpus import Gpu
 
 Main = Callable[[list[str]], int]
 MAINS = [sweep.main, startup.main, study.main, sharing.main]
@@ -74,6 +76,27 @@ def test_commands_have_their_own_threads_and_see_no_gpu(
     assert env["PYTHONPATH"].startswith(str(tmp_path))
 
 
+def test_a_gpu_is_watched_while_a_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No test machine has one: the driver's answers are made up, all else is real.
+    driver = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu={"GPU-7": 40}[handle]),
+        nvmlDeviceGetName=lambda handle: f"name of {handle}",
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    gpu = Gpu("gpu3", "3", "GPU-7")
+    env = environment(gpu, tmp_path)
+    assert env["CUDA_VISIBLE_DEVICES"] == "3"
+    done = run_measured(["sleep", "0.3"], tmp_path / "run", env, gpu)
+    assert done.gpu_busy == pytest.approx(0.4)
+    facts = options.facts_of(options.Images("pets", 32, 64, 12), gpu)
+    assert "name of GPU-7" in options.header("title", facts)
+
+
 def test_equal_settings_and_threads_must_have_equal_numbers() -> None:
     one = Trial(POINTS[0], "COMPLETE", 1, (0.5, 0.7, 0.6))
     other_threads = Trial(POINTS[0], "COMPLETE", 2, (0.5, 0.71, 0.6))
@@ -110,7 +133,7 @@ def test_ours_shares_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch)
 
 def test_ratios_are_of_the_same_round() -> None:
     def result(wall_s: float) -> sweep.Result:
-        return sweep.Result(wall_s, 1.0, 0.5, None, 0.25)
+        return sweep.Result(wall_s, 1.0, 2.0, 0.5, None, 0.25)
 
     joblib, mine = f"optuna, joblib {sweep.JOBS}", ours_name(2)
     results = {joblib: [result(10), result(12)], mine: [result(5), result(3)]}
@@ -169,7 +192,7 @@ def test_mps_is_tried_where_several_share_a_gpu() -> None:
     assert names([2], True, False) == names([2], False, True) == ["1 worker", "2 workers"]
 
 
-@pytest.mark.parametrize("main", MAINS)
+@pytest.mark.parametrize("main", MAINS, ids=lambda main: main.__module__)
 def test_wrong_arguments_of_whole_commands_are_refused(
     main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,7 +213,7 @@ def test_wrong_arguments_of_whole_commands_are_refused(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("main", MAINS)
+@pytest.mark.parametrize("main", MAINS, ids=lambda main: main.__module__)
 def test_whole_commands_are_measured(
     main: Main, pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,7 +226,7 @@ def test_whole_commands_are_measured(
         for name, way in result["ways"].items():
             assert name in shown
             (one,) = way["rounds"]
-            assert 0 < one["first_step_s"] < one["wall_s"]
+            assert 0 < one["first_step_s"] + one["end_s"] < one["wall_s"]
             assert 0 < one["training"] < 1
             assert len(way["trials"]) == 9
         assert result["differences"] == []
