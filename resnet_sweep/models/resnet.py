@@ -8,7 +8,14 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from resnet_sweep.faults import ConfigError, Fault
-from resnet_sweep.models.blocks import BasicBlock, Bottleneck, Variant
+from resnet_sweep.models.blocks import (
+    BasicBlock,
+    BatchNorm2d,
+    Bottleneck,
+    Conv2d,
+    Variant,
+    normalized,
+)
 from resnet_sweep.models.config import MIN_IMAGE_SIZE, ModelConfig, check_model, network_name
 from resnet_sweep.models.probe import output_of
 
@@ -42,10 +49,10 @@ class ResNet(nn.Module):
         super().__init__()
         block, (num2, num3, num4, num5) = _STAGES[depth]
         self.name = network_name(depth, variant.plain)
-        self.conv1 = nn.Conv2d(
+        self.conv1 = Conv2d(
             in_channels, _STEM_CHANNELS, 7, stride=2, padding=3, bias=variant.conv_bias
         )
-        self.bn1 = nn.BatchNorm2d(_STEM_CHANNELS)
+        self.bn1 = BatchNorm2d(_STEM_CHANNELS)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         wide = block.expansion
@@ -58,7 +65,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps images (N, in_channels, H, W) to logits (N, num_classes)."""
-        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(normalized(self.conv1, self.bn1, x))
         x = self.maxpool(x)
         x = self.layer1(x)  # conv2_x
         x = self.layer2(x)  # conv3_x
