@@ -33,6 +33,8 @@ written beside it after that is not in it).
 Memory is the most that tensors took on a GPU, or the most that the way's own process had of the
 host, without its loader's workers. The roofline is that of a step on the way's network in the
 precision of ours, against peaks that are measured first, so a way in fp32 is held against bf16.
+Where the machine was busy then, or a compiled network fuses operations, a share may pass 100%.
+On a GPU fp32 is what torch makes of it: TF32 in convolutions.
 """
 
 from __future__ import annotations
@@ -48,14 +50,14 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.figures import at_least, tell
+from benchmarks.options import ROOT_VARIABLE
 from benchmarks.train_cases import build_config, measure, measure_machine, open_cases
-from benchmarks.train_table import as_json, header, machine, table
+from benchmarks.train_table import as_json, head, machine, table
 from benchmarks.ways import WAYS, has_timm
 from resnet_sweep.config import check_config
 from resnet_sweep.faults import UserError
-from resnet_sweep.training.device import resolve_precision
+from resnet_sweep.training.device import resolve_device, resolve_precision
 
-ROOT_VARIABLE = "RESNET_SWEEP_TEST_DATA"
 STUDY_BATCH = 32
 # All ways hold their memory at the same time: at 224 pixels 256 images a batch take about
 # 100 GiB, so a smaller GPU gets half of them.
@@ -170,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     check(parser, args)
-    device = torch.device(args.device)
+    device = resolve_device(args.device)
     precision = resolve_precision("auto", device)
     results = []
     with TemporaryDirectory() as folder:
@@ -186,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if args.json is not None:
                 # After every case: a way may end for want of memory in a later one.
                 args.json.write_text(json.dumps(as_json(facts, results), indent=1) + "\n")
-    lines = [header(facts), *map(table, results)]
+    lines = [head(facts), *map(table, results)]
     if not has_timm():
         lines.append(WITHOUT_TIMM)
     print("\n\n".join(lines))

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 from collections.abc import Sequence
-from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
 
 import torch
 
-from benchmarks.figures import cpu_model, spread
+from benchmarks.figures import spread
+from benchmarks.options import facts_of, header
 from benchmarks.train_cases import Measured, WayFound
 from benchmarks.ways import Block
-from resnet_sweep.data.build import num_cores
 from resnet_sweep.training.roofline import Peaks
 
-PACKAGES = ("torch", "torchvision", "timm")
 # Of the column with the names of ways and ratios.
 NAME_WIDTH = 34
 
@@ -26,31 +22,24 @@ NAME_WIDTH = 34
 def machine(device: torch.device, precision: str, compiles: bool, peaks: Peaks) -> dict[str, Any]:
     """What the numbers depend on beside the code."""
     return {
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "cpu": cpu_model(),
-        "cores": num_cores(),
+        **facts_of([], None, "timm"),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "device": device.type,
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
         "precision": precision,
         "compile": compiles,
         "peaks": dataclasses.asdict(peaks),
     }
 
 
-def header(facts: dict[str, Any]) -> str:
-    """The machine and the settings, as three lines."""
-    gpu = facts["gpu"] or "no GPU in use"
-    versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
+def head(facts: dict[str, Any]) -> str:
+    """The machine and the settings, as four lines."""
     compiled = ", compiled" if facts["compile"] else ""
+    title = f"ResNet-50, SGD, ours in {facts['precision']}{compiled}"
     peaks = facts["peaks"]
     return (
-        f"ResNet-50, SGD, ours in {facts['precision']}{compiled}, {facts['date']}\n"
-        f"{facts['cpu']}, {facts['cores']} cores, {gpu}; {facts['precision']} at "
-        f"{peaks['flops_per_s'] / 1e12:.2f} TFLOP/s, memory at "
-        f"{peaks['bytes_per_s'] / 1e9:.0f} GB/s\n"
-        f"Python {facts['python']}, {versions}"
+        f"{header(title, facts)}\n"
+        f"measured peaks: {peaks['flops_per_s'] / 1e12:.2f} TFLOP/s in {facts['precision']}, "
+        f"{peaks['bytes_per_s'] / 1e9:.0f} GB/s"
     )
 
 
@@ -144,10 +133,3 @@ def _blocks_as_json(blocks: Sequence[Block]) -> list[dict[str, float]]:
 
 def _speeds(blocks: Sequence[Block]) -> str:
     return spread([block.images_per_s for block in blocks], 1)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"

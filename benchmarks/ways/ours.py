@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,6 @@ import torch
 from benchmarks.ways.base import Block, Way, WholeWay, held_up_ms, network, synchronize
 from resnet_sweep.config import Config
 from resnet_sweep.data import ImageData
-from resnet_sweep.data.batches import Feed
 from resnet_sweep.models.config import ModelConfig
 from resnet_sweep.training.capture import CapturedStep, record_cuda_graph
 from resnet_sweep.training.config import Recipe
@@ -103,29 +103,28 @@ class CeilingWay(Way):
     def __init__(self, trainer: Trainer) -> None:
         self.device = trainer.device
         self._step = trainer.prepared.step
-        images, labels = next(iter(trainer.train_batches.epoch(0)))
-        self._batch = {"images": images, "labels": labels}
+        self._images, self._labels = next(iter(trainer.train_batches.epoch(0)))
         self._num_steps = len(trainer.train_batches)
         self._loss = torch.zeros((), device=self.device)
         trainer.model.train()
         trainer.prepared.optimizer.set_lr(trainer.recipe.optimizer.lr)
-        self._run: Callable[[Feed], None] = self._train_on
+        self._run: Callable[[], None] = self._train
         if trainer.config.cuda_graph and self.device.type == "cuda":
-            captured = CapturedStep(self._train_on, record_cuda_graph)
-            captured.record(self._batch)
-            self._run = captured
+            # Nothing is fed: the batch lies where it was recorded.
+            captured = CapturedStep(lambda _: self._train(), record_cuda_graph)
+            captured.record({})
+            self._run = partial(captured, {})
 
     def block(self) -> Block:
         """As many steps as an epoch of ours has."""
         synchronize(self.device)
         started = time.perf_counter()
         for _ in range(self._num_steps):
-            self._run(self._batch)
+            self._run()
         synchronize(self.device)
         seconds = time.perf_counter() - started
-        images = self._num_steps * len(self._batch["labels"])
-        return Block(images, seconds, self._loss.item())
+        return Block(self._num_steps * len(self._labels), seconds, self._loss.item())
 
-    def _train_on(self, batch: Feed) -> None:
-        loss, _ = self._step(batch["images"], batch["labels"])
+    def _train(self) -> None:
+        loss, _ = self._step(self._images, self._labels)
         self._loss.copy_(loss)

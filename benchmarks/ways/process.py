@@ -22,8 +22,8 @@ from benchmarks.ways.plain import PlainWay
 from benchmarks.ways.timm_way import TimmWay
 from benchmarks.ways.torchvision_recipe import TorchvisionWay
 from resnet_sweep.config import Config
-from resnet_sweep.data import ImageData, open_data
-from resnet_sweep.training.device import resolve_precision, set_process_state
+from resnet_sweep.data import open_data
+from resnet_sweep.training.device import resolve_device, resolve_precision, set_process_state
 
 
 def build_way(kind: str, config: Config, folder: Path) -> Way:
@@ -34,7 +34,7 @@ def build_way(kind: str, config: Config, folder: Path) -> Way:
         config: Of our run; the other ways take their numbers from it.
         folder: For the files that it writes.
     """
-    device = torch.device(config.trainer.device)
+    device = resolve_device(config.trainer.device)
     precision = resolve_precision(config.trainer.precision, device)
     data = open_data(config.data)
     if kind in ("ours", "ours_v1.5", "ceiling"):
@@ -51,18 +51,12 @@ def build_way(kind: str, config: Config, folder: Path) -> Way:
         return TorchvisionWay(config, data, device)
     if kind == "timm":
         return TimmWay(config, data, device, precision)
-    return _plain_way(kind, config, data, precision, folder)
-
-
-def _plain_way(
-    kind: str, config: Config, data: ImageData, precision: str, folder: Path
-) -> PlainWay:
     tuned = kind == "tuned"
     return PlainWay(
         network(config, data),
         plain_loaders(config, data),
         lr=config.optimizer.lr,
-        device=torch.device(config.trainer.device),
+        device=device,
         folder=folder,
         channels_last=tuned,
         precision=precision if tuned else "fp32",
