@@ -59,8 +59,8 @@ from resnet_sweep.faults import UserError
 from resnet_sweep.training.device import resolve_device, resolve_precision
 
 STUDY_BATCH = 32
-# All ways hold their memory at the same time: at 224 pixels 256 images a batch take about
-# 100 GiB, so a smaller GPU gets half of them.
+# All ways hold their memory at the same time: at 224 pixels 256 images a batch should take about
+# 100 GiB, from the sizes of the activations, so a smaller GPU gets half of them.
 LARGE_BATCH, LARGE_BATCH_GIB = 256, 120
 # How the settings that a fault names are called on this command line.
 OPTIONS = {
