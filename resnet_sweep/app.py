@@ -160,6 +160,9 @@ class TrialTask:
         return ended
 
     def _make_run(self, config: Config, folder: RunFolder) -> Run:
+        if config.trainer.profile:
+            # Read when torch is loaded: its profiler tells on stderr what it does not find.
+            os.environ.setdefault("KINETO_LOG_LEVEL", "6")
         self.prepare()  # torch is loaded from here on.
         from resnet_sweep.run import Run
         from resnet_sweep.training.session import Session

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
 
 from resnet_sweep.config import Config
 from resnet_sweep.files import replacing
@@ -25,11 +24,15 @@ from resnet_sweep.training.environment import repeatable
 from resnet_sweep.training.facts import data_facts, objective_facts
 from resnet_sweep.training.failures import CheckpointError
 from resnet_sweep.training.folder import RunFolder
-from resnet_sweep.training.loop import FitResult, Trainer
+from resnet_sweep.training.loop import Trainer
 from resnet_sweep.training.reporter import Reporter
+from resnet_sweep.training.result import FitResult
 from resnet_sweep.training.session import Session
 from resnet_sweep.training.signals import StopSignals
 from resnet_sweep.training.tensorboard import Label
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +129,8 @@ class Run:
                     **dataclasses.asdict(result),
                     "peak_memory_mib": peak_memory_mib,
                     **self.facts,
+                    # Those of a profile are known only now.
+                    **trainer.facts,
                     **repeatable(self.config.trainer.seed),
                     **({} if origin is None else {"resumed_from": dataclasses.asdict(origin)}),
                 }
@@ -189,7 +194,7 @@ class Run:
             config.model, len(data.classes), config.data.channels, config.data.image_size
         )
         self.facts["num_parameters"] = sum(p.numel() for p in model.parameters())
-        return Trainer(
+        trainer = Trainer(
             model=model,
             data=data,
             recipe=Recipe(config.optimizer, config.scheduler, config.trainer, config.objective),
@@ -200,9 +205,19 @@ class Run:
             settings=dataclasses.asdict(config),
             model_config=config.model,
             session=self._session,
-            console=Console(stderr=True) if self._shows_bar else None,
+            console=self._console(),
             label=self._label,
         )
+        self.facts |= trainer.facts
+        return trainer
+
+    def _console(self) -> Console | None:
+        if not self._shows_bar:
+            return None
+        # A sweep's workers do without.
+        from rich.console import Console
+
+        return Console(stderr=True)
 
     def _log_start(self) -> None:
         facts = self.facts

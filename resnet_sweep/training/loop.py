@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from resnet_sweep.data.augment import seed_for
-from resnet_sweep.data.batches import DeviceSplit, EvalBatches, TrainBatches
+from resnet_sweep.data.batches import DeviceSplit, EvalBatches, Feed, TrainBatches
 from resnet_sweep.data.config import AugmentConfig
 from resnet_sweep.data.dataset import ImageData, Split
 from resnet_sweep.models.config import ModelConfig
@@ -23,52 +21,22 @@ from resnet_sweep.training.config import METRICS, Recipe
 from resnet_sweep.training.failures import NonFiniteLossError, Stopped
 from resnet_sweep.training.folder import RunFolder
 from resnet_sweep.training.metrics import Reading
-from resnet_sweep.training.prepared import Place, Prepared
+from resnet_sweep.training.prepared import Place, Prepared, unmarked
 from resnet_sweep.training.progress import ProgressView
 from resnet_sweep.training.reporter import Reporter
+from resnet_sweep.training.result import FitResult, Tested
 from resnet_sweep.training.schedules import lr_factor
 from resnet_sweep.training.session import Session, StepKey
 from resnet_sweep.training.state import Row, RunState
 from resnet_sweep.training.step import evaluate
 from resnet_sweep.training.tensorboard import EventWriter, Label, open_writer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from resnet_sweep.training.profile import StepProfiler
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """How a run went, to its end or as far as it came.
-
-    Attributes:
-        objective: The number that the run is judged by, of the epochs that were run.
-        best: The row of metrics.csv of the best epoch, by the objective's metric.
-        last: The row of the last epoch.
-        test: "test_loss" and "test_accuracy", or None without a test split.
-        seconds: Wall time of training and validation, over all attempts.
-        images_per_s: Training images over the wall time of the training phases.
-    """
-
-    objective: float
-    best: Row
-    last: Row
-    test: Row | None
-    seconds: float
-    images_per_s: float
-
-
-@dataclass(frozen=True)
-class Tested:
-    """What the test split gave.
-
-    Attributes:
-        row: "test_loss" and "test_accuracy".
-        split: Its images.
-        predictions: Their predicted classes, [n] int64.
-    """
-
-    row: Row
-    split: Split
-    predictions: Tensor
 
 
 class Trainer:
@@ -89,6 +57,10 @@ class Trainer:
         session: What earlier runs of this process have left.
         console: Terminal for a progress bar, or None.
         label: Of the run, for TensorBoard; None names it by its folder alone.
+
+    Attributes:
+        prepared: The network and its step.
+        facts: How it trains, for result.json: what the settings leave open.
 
     Raises:
         DataError: A batch is larger than the training split.
@@ -125,6 +97,12 @@ class Trainer:
         self.prepared = self._session.prepared(key, model, lambda: self._prepare(model))
         self.model = self.prepared.model
         self.val_batches = self._eval_batches(data.val)
+        self.facts: dict[str, Any] = {
+            "microbatch": self.prepared.step.microbatch,
+            "compiled": self.place.compiles,
+            "prepare_s": self.prepared.seconds,
+        }
+        self._profiler = self._open_profiler() if self.config.profile else None
         self.state = RunState(folder, recipe.objective, settings, data.content)
         self._num_taken_up: int | None = None
 
@@ -198,6 +176,7 @@ class Trainer:
         for epoch in range(len(self.state.rows) + 1, self.config.epochs + 1):
             view.epoch_starts(epoch)
             row, predictions = self._one_epoch(epoch, view, raise_if_stopped)
+            self._tell_profile()
             self.state.record(row, predictions, self.model, self.prepared.optimizer)
             view.epoch_done(row)
             writer.write(epoch, row | self._standing())
@@ -236,12 +215,31 @@ class Trainer:
         # For dropout and its like; the batches have generators of their own.
         torch.manual_seed(seed_for(self.config.seed, epoch, "network"))
         self.model.train()
-        meter = self.prepared.meter
-        meter.reset()
+        self.prepared.meter.reset()
+        feeds, profiler = self.train_batches.feeds(epoch), self._profiler
+        if profiler is None:
+            lr = self._steps(epoch, feeds, view, raise_if_stopped)
+        else:
+            with profiler.epoch(len(self.train_batches)):
+                lr = self._steps(epoch, profiler.batches(feeds), view, raise_if_stopped)
+        reading = self.prepared.meter.read()
+        if not reading.is_finite:
+            raise NonFiniteLossError(epoch, "training")
+        return reading, lr
+
+    def _steps(
+        self,
+        epoch: int,
+        feeds: Iterable[Feed],
+        view: ProgressView,
+        raise_if_stopped: Callable[[], None],
+    ) -> float:
+        """The steps of an epoch; returns the last learning rate."""
         num_steps, batch_size = len(self.train_batches), self.config.batch_size
         base_lr = lr = self.recipe.optimizer.lr
+        meter, profiler = self.prepared.meter, self._profiler
         started = time.monotonic()
-        for i, feed in enumerate(self.train_batches.feeds(epoch)):
+        for i, feed in enumerate(feeds):
             raise_if_stopped()
             step = (epoch - 1) * num_steps + i
             lr = base_lr * lr_factor(self.recipe.scheduler, step, self.config.epochs * num_steps)
@@ -252,10 +250,18 @@ class Trainer:
                 raise NonFiniteLossError(epoch, "training")
             images_per_s = (i + 1) * batch_size / (time.monotonic() - started)
             view.step_done(epoch, i + 1, newest, images_per_s)
-        reading = meter.read()
-        if not reading.is_finite:
-            raise NonFiniteLossError(epoch, "training")
-        return reading, lr
+            if profiler is not None:
+                profiler.step_done()
+        return lr
+
+    def _tell_profile(self) -> None:
+        """Logs where the time went, and does without the profiler from then on."""
+        profiler = self._profiler
+        if profiler is not None and profiler.has_recorded:
+            breakdown = profiler.breakdown()
+            log.info("%s", breakdown.text())
+            self.facts["profile"] = breakdown.facts()
+            self._profiler, self.prepared.mark = None, unmarked
 
     def _finish(self, raise_if_stopped: Callable[[], None]) -> FitResult:
         """Measures the test split and writes what stays of the run."""
@@ -343,6 +349,24 @@ class Trainer:
             self.precision,
             compiles(self.config, self.device, num_pixels, ours=ours),
         )
+
+    def _open_profiler(self) -> StepProfiler:
+        # It loads torch.profiler and what counts operations.
+        from resnet_sweep.training.profile import Profiled, StepProfiler
+
+        _, height, width, channels = self.data.train.images.shape
+        num_states = sum(name != "step" for name in self.prepared.optimizer.state_dict())
+        training = Profiled(
+            self.model,
+            (channels, height, width),
+            self.config.batch_size,
+            self.precision,
+            self.device,
+            num_states,
+        )
+        profiler = StepProfiler(self.folder.trace_json, training)
+        self.prepared.mark = profiler.range
+        return profiler
 
     def _prepare(self, model: nn.Module) -> Prepared:
         recipe = self.recipe

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from resnet_sweep.data.batches import Feed, TrainBatches
 from resnet_sweep.training.capture import CapturedStep, Recorder, recorder_for
 from resnet_sweep.training.compiled import compiled_network
 from resnet_sweep.training.config import OptimizerConfig, TrainerConfig
+from resnet_sweep.training.kinds import DATA, METRICS
 from resnet_sweep.training.metrics import Meter
 from resnet_sweep.training.microbatch import fitting_microbatch
 from resnet_sweep.training.optimizers import build_optimizer
@@ -51,6 +54,7 @@ class Prepared:
         optimizer: Of its parameters.
         step: Trains on a batch.
         meter: Counts what ``run`` trains on.
+        mark: Called with a kind of work, gives what is entered around it; for a profile.
         seconds: How long steps took that compiled, were captured or found out what fits.
     """
 
@@ -81,6 +85,7 @@ class Prepared:
             compiled=compiled_network(self.model) if place.compiles else None,
         )
         self.meter = Meter(place.device, trainer.readback_every_s)
+        self.mark: Callable[[str], AbstractContextManager[Any]] = unmarked
         self._batches = batches
         self._captured: CapturedStep | None = None
         self.seconds = 0.0
@@ -107,9 +112,11 @@ class Prepared:
         (self._captured or self._train_on)(feed)
 
     def _train_on(self, feed: Feed) -> None:
-        images, labels = self._batches.batch(feed)
+        with self.mark(DATA):
+            images, labels = self._batches.batch(feed)
         loss, logits = self.step(images, labels)
-        self.meter.add(loss, logits, labels)
+        with self.mark(METRICS):
+            self.meter.add(loss, logits, labels)
 
     def _try_out(self, trainer: TrainerConfig, recorder: Recorder | None) -> None:
         """Takes steps that compile, find out what fits and are recorded; puts all back."""
@@ -140,6 +147,11 @@ class Prepared:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def unmarked(kind: str) -> AbstractContextManager[Any]:
+    """What is entered around work that nobody looks at."""
+    return nullcontext()
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

@@ -21,7 +21,8 @@ from resnet_sweep.training.config import (
 )
 from resnet_sweep.training.failures import CheckpointError, NonFiniteLossError, Stopped
 from resnet_sweep.training.folder import RunFolder
-from resnet_sweep.training.loop import FitResult, Trainer
+from resnet_sweep.training.loop import Trainer
+from resnet_sweep.training.result import FitResult
 
 MEASURED = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"]
 
