@@ -57,6 +57,19 @@ def test_processes_that_a_command_leaves_behind_are_counted(tmp_path: Path) -> N
     assert done.gpu_busy is None
 
 
+def test_processes_whose_end_is_ignored_are_counted(tmp_path: Path) -> None:
+    burn = "import time\nwhile time.process_time() < 1.5: pass"
+    script = (
+        "import signal, subprocess, sys\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        f"subprocess.Popen([sys.executable, '-c', {burn!r}]).wait()\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = run_measured(command, tmp_path / "run", environment(None, tmp_path))
+    # It burns 1.5 s; looked at twice a second.
+    assert done.cpu_s >= 0.5
+
+
 def test_a_command_that_fails_is_told_with_what_it_printed(tmp_path: Path) -> None:
     env = environment(None, tmp_path)
     with pytest.raises(RuntimeError, match=r"(?s)exit code 3 of sh -c.*no good"):
