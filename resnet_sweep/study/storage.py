@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import FileLock
 from resnet_sweep.study.storages.journal import open_journal
-from resnet_sweep.study.storages.relational import AdvisoryLock, open_relational, parsed
+
+# SQLAlchemy takes a tenth of a second to import, and most studies are kept in a journal: it is
+# imported where a study is in a database.
 
 KEY = "hydra.sweeper.storage"
 CHOICES = (
@@ -103,12 +103,21 @@ def open_storage(url: str | None, folder: StudyFolder) -> BaseStorage:
             return storage
     if faults := check_storage(url, num_workers=1, in_this_process=True):
         raise ConfigError(faults)
+    if url is not None and not url.startswith("journal:"):
+        return _open_database(absolute_url(url), folder)
+    file = folder.journal if url is None else Path(absolute_url(url).removeprefix("journal://"))
     try:
-        if url is None:
-            return open_journal(folder.journal)
-        url = absolute_url(url)
-        if url.startswith("journal:"):
-            return open_journal(Path(url.removeprefix("journal://")))
+        return open_journal(file)
+    except OSError as error:
+        raise _cannot_open(url, folder, error) from error
+
+
+def _open_database(url: str, folder: StudyFolder) -> BaseStorage:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from resnet_sweep.study.storages.relational import open_relational, parsed
+
+    try:
         return open_relational(parsed(url), folder.claim_lock)
     except (OSError, RuntimeError, SQLAlchemyError, StorageInternalError) as error:
         raise _cannot_open(url, folder, error) from error
@@ -142,6 +151,8 @@ def claim_lock(
         with _opening:
             return _memory_locks.setdefault(storage, threading.Lock())
     if isinstance(storage, RDBStorage) and storage.engine.dialect.name == "postgresql":
+        from resnet_sweep.study.storages.relational import AdvisoryLock
+
         return AdvisoryLock(storage.engine, f"claim/{study_name}")
     return FileLock(folder.claim_lock)
 
@@ -167,6 +178,10 @@ def _memory_faults(url: str, num_workers: int, in_this_process: bool) -> list[Fa
 
 
 def _relational_faults(url: str) -> list[Fault]:
+    from sqlalchemy.exc import ArgumentError
+
+    from resnet_sweep.study.storages.relational import parsed
+
     shown = _masked(url)
     try:
         dialect = parsed(url).get_dialect()
@@ -207,8 +222,11 @@ def _masked(url: str) -> str:
 
 
 def _without_password(text: str, url: str) -> str:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
-        password = sqlalchemy.make_url(url).password
+        password = make_url(url).password
     except ArgumentError:
         return text
     return text.replace(password, "***") if password else text

@@ -4,6 +4,8 @@ import json
 import os
 import random
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import chain
@@ -466,3 +468,27 @@ def test_a_file_that_is_no_database_is_named(folder: StudyFolder, tmp_path: Path
     (tmp_path / "text").write_text("not a database " * 100)
     with pytest.raises(ConfigError, match="cannot be opened: file is not a database"):
         open_storage(f"sqlite:///{tmp_path}/text", folder)
+
+
+LOADED = """
+import sys
+from pathlib import Path
+from optuna import create_study
+from resnet_sweep.study.folder import StudyFolder
+from resnet_sweep.study.storage import check_storage, claim_lock, close_storage, open_storage
+folder = StudyFolder(Path(sys.argv[1]))
+for url in (None, "memory", f"journal:///{folder.path}/study.log", f"sqlite:///{folder.path}/x.db"):
+    assert not check_storage(url, num_workers=1, in_this_process=True)
+    storage = open_storage(url, folder)
+    study = create_study(storage=storage)
+    with claim_lock(storage, url, folder, study.study_name):
+        study.tell(study.ask(), 1.0)
+    close_storage(storage)
+    print("sqlalchemy" in sys.modules)
+"""
+
+
+def test_what_a_database_needs_is_loaded_for_a_database_only(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LOADED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False", "False", "True"], done.stderr
