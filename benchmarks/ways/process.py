@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.ways.base import V1_5, Block, Way, WholeWay, network
+from benchmarks.ways.base import V1_5, Block, Way, WholeWay, network, write_out_the_network
 from benchmarks.ways.loaders import plain_loaders
 from benchmarks.ways.ours import CeilingWay, OursWay, build_trainer
 from benchmarks.ways.plain import PlainWay
@@ -52,6 +52,7 @@ def build_way(kind: str, config: Config, folder: Path) -> Way:
     if kind == "timm":
         return TimmWay(config, data, device, precision)
     tuned = kind == "tuned"
+    write_out_the_network()
     return PlainWay(
         network(config, data),
         plain_loaders(config, data),
