@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -18,6 +20,8 @@ _DEFAULT_NUM_THREADS = torch.get_num_threads()
 # Numbers of glibc's malloc.h: how many blocks may be mapped one by one, and how many free
 # bytes may stay on top of the heap.
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
+# Where Linux tells what this process alone has used, in units of 1024 bytes.
+_STATUS, _PEAK = Path("/proc/self/status"), re.compile(rb"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -114,9 +118,13 @@ def peak_memory_mib(device: torch.device) -> float:
     """Most memory used so far: of the GPU by this run, else of the host by this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # A process is born with the ru_maxrss of the one that started it, on Linux.
+    peak = _PEAK.search(_STATUS.read_bytes()) if _STATUS.exists() else None
+    if peak is not None:
+        return int(peak[1]) / 2**10
+    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts KiB, macOS bytes.
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak_rss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def device_name(device: torch.device) -> str:
