@@ -17,7 +17,7 @@ _MODULES = (
     "optuna.importance",
 )
 # By then the workers have started, which takes all cores of a small machine.
-_AFTER_S = 10.0
+_AFTER_S = 5.0
 
 
 @contextlib.contextmanager

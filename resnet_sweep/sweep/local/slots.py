@@ -84,9 +84,10 @@ def _cgroup_quota(path: Path) -> float | None:
 
 
 def _thread_variables(num_threads: int, environment: Mapping[str, str]) -> dict[str, str]:
-    if _OPENMP in environment:
+    # Set to nothing, a variable is not set: every worker would take all cores.
+    if environment.get(_OPENMP):
         return {}
-    return {name: str(num_threads) for name in _THREAD_VARIABLES if name not in environment}
+    return {name: str(num_threads) for name in _THREAD_VARIABLES if not environment.get(name)}
 
 
 def _slot(name: str, threads: Mapping[str, str], device: str | None = None) -> Slot:

@@ -89,6 +89,10 @@ def test_more_workers_than_cores_get_a_thread_each():
     ("environment", "names"),
     [
         ({"OMP_NUM_THREADS": "3"}, set()),
+        (
+            {"OMP_NUM_THREADS": "", "MKL_NUM_THREADS": "3"},
+            {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"},
+        ),
         ({"MKL_NUM_THREADS": "3"}, {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}),
     ],
 )
