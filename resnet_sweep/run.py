@@ -122,7 +122,9 @@ class Run:
                     raise
                 # Its frames hold the network.
                 pruned, result = error.with_traceback(None), trainer.result()
-            peak_memory_mib = devices.peak_memory_mib(trainer.device)
+            peak_memory_mib = max(
+                devices.peak_memory_mib(trainer.device), trainer.prepared.peak_memory_mib
+            )
             self.folder.write_result(
                 {
                     "state": "COMPLETE" if pruned is None else "PRUNED",

@@ -9,7 +9,9 @@ what is kept (``session.StepKey``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -22,6 +24,13 @@ Recorder = Callable[[Replay], Replay]
 # Before a capture the allocator, cuDNN's search for the fastest kernels and lazily loaded
 # modules must have settled; PyTorch's own notes on CUDA graphs name this many.
 NUM_WARMUP_STEPS = 3
+# Of the memory that is free before a search for what fits; see memory_kept_back.
+_SHARE_BESIDE = 0.2
+# Only a network that is not ours should need it. The process is of no use after it.
+_NOT_RECORDED = (
+    "A step could not be recorded as a CUDA graph. Where the network waits for the GPU, as with "
+    ".item() or a mask of unknown size, type trainer.cuda_graph=false."
+)
 
 
 class CapturedStep:
@@ -68,13 +77,51 @@ def record_cuda_graph(run: Replay) -> Replay:
     Raises:
         RuntimeError: It does something that cannot be captured, such as waiting for the device.
     """
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream = _capture_stream(torch.cuda.current_device())
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(NUM_WARMUP_STEPS):
             run()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
+    # Other threads, which copy batches or write files, need not stand still meanwhile.
+    try:
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            run()
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError):
+            error.add_note(_NOT_RECORDED)
+        raise
     return graph.replay
+
+
+@cache
+def _capture_stream(device_index: int) -> torch.cuda.Stream:
+    """The stream on which a GPU's steps are recorded.
+
+    Not torch's own, which stays on the GPU of the process's first capture: on another one nothing
+    would be recorded. One for all captures, as cuBLAS keeps a workspace for every stream.
+    """
+    return torch.cuda.Stream(device_index)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def memory_kept_back(device: torch.device) -> Iterator[None]:
+    """Keeps a part of a GPU's free memory from what is tried out meanwhile.
+
+    A graph's memory is its own: what runs between its replays, validation above all, needs other
+    memory beside it. Elsewhere than on CUDA nothing is recorded and nothing kept back.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    num_bytes = int(_SHARE_BESIDE * free_bytes)
+    held = [torch.empty(num_bytes, dtype=torch.uint8, device=device)]
+    try:
+        yield
+    finally:
+        held.clear()
+        torch.cuda.empty_cache()
+        # Tries that did not fit are no measure of what a run uses.
+        torch.cuda.reset_peak_memory_stats(device)

@@ -55,6 +55,9 @@ def compiled_network(model: nn.Module) -> Network:
     os.environ.setdefault(_CACHE_VARIABLE, str(user_cache() / "compiled"))
     # The mode without CUDA graphs: the whole step is captured, not only the network.
     network: Network = torch.compile(model, dynamic=False)
+    # What earlier runs of the process compiled counts towards a limit of eight, after which
+    # networks are left as they are, with no more than a warning.
+    torch._dynamo.reset()
     return network
 
 

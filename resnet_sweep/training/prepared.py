@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from resnet_sweep.data.batches import Feed, TrainBatches
-from resnet_sweep.training.capture import CapturedStep, Recorder, recorder_for
+from resnet_sweep.training.capture import CapturedStep, Recorder, memory_kept_back, recorder_for
 from resnet_sweep.training.compiled import compiled_network
 from resnet_sweep.training.config import OptimizerConfig, TrainerConfig
+from resnet_sweep.training.device import peak_memory_mib
 from resnet_sweep.training.kinds import DATA, METRICS
 from resnet_sweep.training.metrics import Meter
 from resnet_sweep.training.microbatch import fitting_microbatch
@@ -55,7 +56,10 @@ class Prepared:
         step: Trains on a batch.
         meter: Counts what ``run`` trains on.
         mark: Called with a kind of work, gives what is entered around it; for a profile.
-        seconds: How long steps took that compiled, were captured or found out what fits.
+        seconds: How long steps took that compiled, were captured or found out what fits; 0 for
+            a run that took them over.
+        peak_memory_mib: Most memory that a step needed that was captured; its replays allocate
+            nothing, so nobody can measure it later. 0 where none was.
     """
 
     def __init__(
@@ -82,15 +86,14 @@ class Prepared:
             precision=place.precision,
             label_smoothing=trainer.label_smoothing,
             grad_clip=trainer.grad_clip,
-            compiled=compiled_network(self.model) if place.compiles else None,
         )
         self.meter = Meter(place.device, trainer.readback_every_s)
         self.mark: Callable[[str], AbstractContextManager[Any]] = unmarked
         self._batches = batches
         self._captured: CapturedStep | None = None
-        self.seconds = 0.0
+        self.seconds = self.peak_memory_mib = 0.0
         if recorder or place.compiles or trainer.microbatch == "auto":
-            self._try_out(trainer, recorder)
+            self._try_out(trainer, recorder, place)
         elif isinstance(trainer.microbatch, int):
             self.step.microbatch = trainer.microbatch
 
@@ -105,6 +108,7 @@ class Prepared:
                 tensor.copy_(weights[name])
         self.optimizer.reset()
         self.meter.reset()
+        self.seconds = 0.0
 
     def run(self, feed: Feed, lr: float) -> None:
         """Trains on the batch of a feed and adds it to the meter."""
@@ -118,29 +122,37 @@ class Prepared:
         with self.mark(METRICS):
             self.meter.add(loss, logits, labels)
 
-    def _try_out(self, trainer: TrainerConfig, recorder: Recorder | None) -> None:
-        """Takes steps that compile, find out what fits and are recorded; puts all back."""
+    def _try_out(self, trainer: TrainerConfig, recorder: Recorder | None, place: Place) -> None:
+        """Takes steps that find out what fits, compile and are recorded; puts all back."""
         started = time.monotonic()
         weights = {name: tensor.detach().clone() for name, tensor in tensors_of(self.model).items()}
         feed = next(iter(self._batches.feeds(0)))
         self.model.train()
-
-        def try_step(num: int) -> None:
-            self.step.microbatch = num
-            self._train_on(feed)
-
         if isinstance(trainer.microbatch, int):
             self.step.microbatch = trainer.microbatch
         elif trainer.microbatch == "auto":
-            num = fitting_microbatch(trainer.batch_size, try_step, self._free)
-            self.step.microbatch = num
+            self._find_microbatch(trainer.batch_size, feed, recorder, place.device)
+        if place.compiles:
+            # Not before: every size that is tried would be compiled.
+            self.step.network = compiled_network(self.model)
         if recorder is None:
             self._train_on(feed)
         else:
             self._captured = CapturedStep(self._train_on, recorder)
             self._captured.record(feed)
+            self.peak_memory_mib = peak_memory_mib(place.device)
         self.start(weights)
         self.seconds = time.monotonic() - started
+
+    def _find_microbatch(
+        self, batch_size: int, feed: Feed, recorder: Recorder | None, device: torch.device
+    ) -> None:
+        def try_step(num: int) -> None:
+            self.step.microbatch = num
+            self._train_on(feed)
+
+        with nullcontext() if recorder is None else memory_kept_back(device):
+            self.step.microbatch = fitting_microbatch(batch_size, try_step, self._free)
 
     def _free(self) -> None:
         self.optimizer.zero_grad()

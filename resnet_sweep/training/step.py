@@ -25,7 +25,9 @@ class TrainStep:
         grad_clip: Largest norm of the gradient, or None.
         microbatch: Most images that go through the network at once; gradients of the parts of
             a batch are added up, while batch norm sees one part at a time. None is all.
-        compiled: Computes what ``model`` does, as torch.compile gives it; None is the model.
+
+    Attributes:
+        network: Computes what ``model`` does: the model itself, or what torch.compile made of it.
     """
 
     def __init__(
@@ -37,12 +39,11 @@ class TrainStep:
         label_smoothing: float = 0.0,
         grad_clip: float | None = None,
         microbatch: int | None = None,
-        compiled: Network | None = None,
     ) -> None:
         self.model, self.optimizer = model, optimizer
         self.precision, self.microbatch = precision, microbatch
         self.label_smoothing, self.grad_clip = label_smoothing, grad_clip
-        self._network: Network = model if compiled is None else compiled
+        self.network: Network = model
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Trains on one batch; all of it can be captured and replayed.
@@ -74,7 +75,7 @@ class TrainStep:
 
     def _backward(self, images: Tensor, labels: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
         """Adds the gradients of a part of a batch; returns its share of the loss, and logits."""
-        logits = forward(self._network, images, self.precision)
+        logits = forward(self.network, images, self.precision)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         if len(labels) != batch_size:
             loss = loss * (len(labels) / batch_size)
