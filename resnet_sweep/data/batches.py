@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # The most of a GPU's free memory that one split may take; the network needs the rest.
 RESIDENT_SHARE = 0.5
+# Batches whose copies from the host may be queued on a GPU: enough that it never waits.
+_NUM_AHEAD = 4
 
 Batch = tuple[Tensor, Tensor]
 # What a training batch is made from, by name, as tensors on the device of the batches.
@@ -254,20 +257,44 @@ def _on_device(
     if split.resident:
         yield from map(gather, starts)
         return
+    copies = _Copies(split.device)
     with ThreadPoolExecutor(1, thread_name_prefix="gather") as pool:
         pending: Future[Batch] | None = None
         for start in starts:
             following = pool.submit(gather, start)
             if pending is not None:
-                yield _copied(pending.result(), split.device)
+                yield copies.start(pending.result())
             pending = following
         if pending is not None:
-            yield _copied(pending.result(), split.device)
+            yield copies.start(pending.result())
 
 
-def _copied(batch: Batch, device: torch.device) -> Batch:
-    images, labels = batch
-    return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+class _Copies:
+    """Copies batches from pinned memory to a GPU without waiting for it, save when far ahead.
+
+    A captured step costs the host so little that it would queue hundreds of them, and each would
+    hold its batch in pinned memory.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._under_way: deque[torch.cuda.Event] = deque()
+
+    def start(self, batch: Batch) -> Batch:
+        """The batch on the device, once the device gets there."""
+        if len(self._under_way) == _NUM_AHEAD:
+            self._under_way.popleft().synchronize()
+        images, labels = (tensor.to(self._device, non_blocking=True) for tensor in batch)
+        self._under_way.append(_event_on(self._device))
+        return images, labels
+
+
+def _event_on(device: torch.device) -> torch.cuda.Event:
+    """Comes after what a GPU was given so far."""
+    # Blocking: who waits for it leaves the core to the thread that gathers.
+    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    return event
 
 
 def _batch_too_large(batch_size: int, num: int) -> Fault:

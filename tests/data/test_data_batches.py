@@ -169,7 +169,19 @@ class Elsewhere(module.DeviceSplit):
         return False
 
 
-def test_rows_from_the_host_are_gathered_one_batch_ahead():
+class Copied:
+    """Stands for the end of a batch's copy, which the GPU reaches when somebody waits for it."""
+
+    def __init__(self, log):
+        log.append("queued")
+        self.log, self.number = log, log.count("queued")
+
+    def synchronize(self):
+        self.log.append(f"waited for {self.number}")
+
+
+def test_rows_from_the_host_are_gathered_one_batch_ahead(monkeypatch):
+    monkeypatch.setattr(module, "_event_on", lambda device: Copied([]))
     split = make_split()
     tensors = place(split, CPU)
     split = Elsewhere(tensors.images, tensors.labels, CPU)
@@ -186,6 +198,18 @@ def test_rows_from_the_host_are_gathered_one_batch_ahead():
     assert seen == list(range(20))
     assert gathered == [0, 5, 10, 15]
     assert list(module._on_device(split, gather, [])) == []
+
+
+def test_few_batches_from_the_host_wait_for_a_gpu_at_once(monkeypatch):
+    """Each holds pinned memory until it is copied, however many steps the host may queue."""
+    log: list[str] = []
+    monkeypatch.setattr(module, "_event_on", lambda device: Copied(log))
+    monkeypatch.setattr(module, "_NUM_AHEAD", 2)
+    tensors = place(make_split(), CPU)
+    split = Elsewhere(tensors.images, tensors.labels, CPU)
+    rows = list(module._on_device(split, lambda i: (tensors.images, tensors.labels), range(4)))
+    assert len(rows) == 4
+    assert log == ["queued", "queued", "waited for 1", "queued", "waited for 2", "queued"]
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
