@@ -11,6 +11,7 @@ import pandas as pd
 
 from resnet_sweep.faults import ConfigError
 from resnet_sweep.report.columns import column_names, directions_of, objectives_of
+from resnet_sweep.report.notes import batch_norm_notes
 from resnet_sweep.report.settings import column_or_missing, completed, keys_of, swept_parameters
 from resnet_sweep.report.shaping import FOOTNOTES, unknown_columns
 from resnet_sweep.report.statistics import Estimate, t_interval
@@ -133,7 +134,7 @@ class _Measured:
         reasons = [one for one in (_ONE_RUN, _NOT_ONE_SETTING, _ALL_SAME) if one in self._reasons]
         if reasons:
             notes.append(f"no interval: {'; '.join(reasons)}")
-        return tuple(notes)
+        return (*notes, *batch_norm_notes(self._ended[self._is_counted]))
 
     def _maximized(self, where: Sequence[int]) -> tuple[bool, ...]:
         if self._is_one_direction:

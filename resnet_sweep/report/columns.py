@@ -34,7 +34,7 @@ _MEASURED = (
     *("num_val_images", "num_test_images"),
 )
 _CIRCUMSTANCES = (
-    *("seconds", "images_per_s", "peak_memory_mib", "device", "precision", "seed"),
+    *("seconds", "images_per_s", "peak_memory_mib", "device", "precision", "microbatch", "seed"),
     *("worker", "slot", "started", "ended", "duplicate_of", "error_kind", "error"),
 )
 _ALWAYS = frozenset((*_BEFORE, "metric", "direction", "seconds", "error_kind", "error", "folder"))
@@ -42,6 +42,7 @@ _DTYPES = {
     **dict.fromkeys(("ticket", "number", "repeat", "attempt"), "Int64"),
     **dict.fromkeys(("epoch", "best_epoch", "epochs"), "Int64"),
     **dict.fromkeys(("num_val_images", "num_test_images", "seed", "duplicate_of"), "Int64"),
+    "microbatch": "Int64",
     **dict.fromkeys(("published_learned", "learned"), "boolean"),
     **dict.fromkeys(("study", "state", "metric", "direction", "device", "precision"), "string"),
     **dict.fromkeys(("worker", "slot", "error_kind", "error", "folder"), "string"),

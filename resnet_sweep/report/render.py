@@ -10,6 +10,7 @@ import pandas as pd
 
 from resnet_sweep.report.columns import objectives_of, parameters_of, settings_of, told_of
 from resnet_sweep.report.grid import Column, fitted, lines_of
+from resnet_sweep.report.notes import batch_norm_notes
 from resnet_sweep.report.settings import holds_numbers, is_missing, plain
 from resnet_sweep.report.shaping import LEFT_OUT
 from resnet_sweep.report.text import beginning, number, one_line
@@ -19,7 +20,8 @@ NONE_LEFT = "no run matches the filter"
 # Given up in this order when the terminal is narrow; then what tasks have told, then the rest.
 _FIRST_TO_GO = (
     *("images_per_s", "last_train_loss", "slot", "best_val_accuracy", "peak_memory_mib"),
-    *("attempt", "best_epoch", "seconds", "last_val_accuracy", "test_accuracy", "duplicate_of"),
+    *("microbatch", "attempt", "best_epoch", "seconds", "last_val_accuracy", "test_accuracy"),
+    "duplicate_of",
 )
 _LAST_TO_GO = ("epochs", "published")
 FORMATS: dict[str, Callable[[Any], str]] = {
@@ -164,7 +166,10 @@ _MEASURED = (
     *("earlier", "published", "epochs", "best_epoch", "best_val_accuracy"),
     *("last_val_accuracy", "learned", "last_train_loss", "test_accuracy"),
 )
-_LAST = ("seconds", "images_per_s", "peak_memory_mib", "slot", "duplicate_of", "error")
+_LAST = (
+    *("seconds", "images_per_s", "peak_memory_mib", "microbatch", "slot", "duplicate_of"),
+    "error",
+)
 
 
 def _says_nothing(name: str, table: pd.DataFrame) -> bool:
@@ -276,6 +281,8 @@ def _explanations(table: pd.DataFrame, shown: Container[str]) -> list[str]:
         chances = sorted({number(one) for one in table["chance_accuracy"].dropna()})
         chance = f"chance ({', '.join(chances)})"
         notes.append(f"learned: the last epoch's 95% interval lies above {chance}")
+    # Also where the terminal has no room for the column.
+    notes += batch_norm_notes(table)
     return [note for note in notes if note]
 
 

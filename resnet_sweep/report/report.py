@@ -15,6 +15,7 @@ import pandas as pd
 from resnet_sweep.report.best import OURS, Best, write_best
 from resnet_sweep.report.columns import FIXED, column_names
 from resnet_sweep.report.files import write_csv
+from resnet_sweep.report.notes import batch_norm_notes
 from resnet_sweep.report.results import history_of, table_of
 from resnet_sweep.report.source import Source
 from resnet_sweep.report.text import one_line, shown_path
@@ -145,7 +146,12 @@ class Report:
                 for row in source.rows
                 if row.traceback and row.facts.get("folder")
             },
-            notes=(*self.notes, *self._standings, *_differing_note(differing)),
+            notes=(
+                *self.notes,
+                *batch_norm_notes(self.runs),
+                *self._standings,
+                *_differing_note(differing),
+            ),
             studies_differ=bool(differing),
             is_active=any(snapshot.is_active for snapshot in snapshots),
             left_s=snapshots[0].left_s if len(snapshots) == 1 else None,

@@ -59,7 +59,9 @@ def load_results(
         numbers are float64;
 
         what the task has told; ``seconds``, ``images_per_s``, ``peak_memory_mib`` (float64),
-        ``device``, ``precision`` (string), ``seed`` (Int64), ``worker``, ``slot`` (string),
+        ``device``, ``precision`` (string), ``microbatch`` (Int64, most images that went through
+        the network at once, of which batch norm saw no more either; missing where that was
+        the whole batch, or is not known), ``seed`` (Int64), ``worker``, ``slot`` (string),
         ``started``, ``ended`` (datetime64[us]), ``duplicate_of`` (Int64), ``error_kind``,
         ``error``, ``folder`` (string), then the configuration's values.
 

@@ -21,7 +21,7 @@ _CURVE = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 # Facts of result.json that a table has under the same name.
 _SAME = {
     **dict.fromkeys(("metric", "direction", "device", "precision"), str),
-    **dict.fromkeys(("num_val_images", "num_test_images", "seed"), int),
+    **dict.fromkeys(("num_val_images", "num_test_images", "microbatch", "seed"), int),
     **dict.fromkeys(("chance_accuracy", "images_per_s", "peak_memory_mib", "seconds"), float),
 }
 

@@ -67,6 +67,7 @@ def rows(draw: st.DrawFn) -> list[Row]:
             "last_train_loss": draw(st.none() | st.floats()),
             "learned": draw(st.none() | st.booleans()),
             "seed": draw(st.none() | st.integers(-(2**62), 2**62)),
+            "microbatch": draw(st.none() | st.integers(2, 2**40)),
             "started": draw(st.none() | st.datetimes(datetime(1900, 1, 1))),
             "error": draw(st.none() | TEXTS),
             "folder": draw(st.none() | st.just("/x/y")),
@@ -123,6 +124,18 @@ def test_earlier_attempts_are_known_as_such(tmp_path):
     write(tmp_path / "results.csv", found)
     assert load_results(tmp_path / "results.csv")["number"].tolist() == [0, 2]
     assert len(load_results(tmp_path / "results.csv", attempts="all")) == 3
+
+
+def test_parts_of_batches_are_kept_and_a_file_from_before_there_were_any_is_read(tmp_path):
+    found = [run(0, microbatch=8, seed=1), run(1, seed=2)]
+    table = write(tmp_path / "results.csv", found)
+    assert str(table["microbatch"].dtype) == "Int64"
+    pd.testing.assert_frame_equal(load_results(tmp_path / "results.csv"), table)
+    old = table.drop(columns="microbatch")
+    write_csv(old, tmp_path / "old.csv")
+    pd.testing.assert_frame_equal(load_results(tmp_path / "old.csv"), old)
+    both = load_results([tmp_path / "results.csv", tmp_path / "old.csv"])
+    assert both["microbatch"].tolist() == [8, pd.NA, pd.NA, pd.NA]
 
 
 def test_a_file_of_several_studies_is_called_by_its_own_name(tmp_path):

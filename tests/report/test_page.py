@@ -20,6 +20,8 @@ from resnet_sweep.report.page.page import page_html, write_page
 from resnet_sweep.report.page.pictures import script_json
 from resnet_sweep.report.page.table import runs_table
 from resnet_sweep.report.page.verdicts import verdicts
+from resnet_sweep.report.report import Report
+from resnet_sweep.report.source import Source
 
 RUN = tables.run
 
@@ -245,3 +247,19 @@ def test_the_page_needs_neither_matplotlib_nor_torch():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_runs_whose_batch_norm_saw_parts_of_a_batch_are_told():
+    parts: list[int | None] = [8, None, 8]
+    rows = [RUN(i, {"lr": i}, objective=0.5, microbatch=num) for i, num in enumerate(parts)]
+    content = Report([Source("s", tuple(rows))]).content()
+    assert [note for note in content.notes if "batch norm saw one part at a time" in note]
+    said = " ".join(Elements(page_html(content)).texts)
+    assert "microbatch: in 2 runs a batch went through the network in parts, of up to 8" in said
+    (column,) = (one for one in runs_table(content.runs).columns if one.name == "microbatch")
+    assert column.is_main
+    assert [column.cell(row) for row in range(3)] == ["8", "", "8"]
+    rows = [RUN(i, {"lr": i}, objective=0.5, microbatch=8) for i in range(2)]
+    assert ("microbatch", "8") in runs_table(frame(rows)).constant
+    whole = Report([Source("s", tuple(RUN(i, {"lr": i}, objective=0.5) for i in range(2)))])
+    assert "microbatch" not in page_html(whole.content())

@@ -300,3 +300,33 @@ def test_the_pareto_front_is_named():
     assert "2 on the Pareto front: trials 0, 1" in render(table).splitlines()
     assert "front" not in render(shape(table, filter="number!=0"))
     assert ", 19, ..." in render(pd.concat([table.assign(number=i) for i in range(30)]))
+
+
+def in_parts(*sizes: int | None) -> list[Row]:
+    return [run(i, {"lr": 0.1 * (i + 1)}, microbatch=size) for i, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((16, None, 8, None), "in 2 runs a batch went through the network in parts, of up to 16 "),
+        ((8, 8), "in all runs a batch went through the network in parts, of up to 8 images"),
+        ((None, 8), "in 1 run a batch"),
+    ],
+)
+def test_runs_whose_batch_norm_saw_parts_of_a_batch_are_told(sizes, said):
+    table = frame(in_parts(*sizes))
+    for width in (None, 60):
+        text = render(table, width)
+        # The words stand also where there is no room for the column.
+        assert ("microbatch" in text.splitlines()[0]) == (width is None)
+        assert text.splitlines()[-1].startswith(f"microbatch: {said}")
+        assert "batch norm saw one part at a time" in text.splitlines()[-1]
+    assert said in render_summary(aggregate(table, []))
+
+
+def test_means_without_a_run_in_parts_say_nothing_of_them():
+    table = frame(in_parts(None, None, 8))
+    table["state"] = pd.Series(["COMPLETE", "COMPLETE", "FAIL"], dtype="string")
+    assert "microbatch" not in render_summary(aggregate(table, []))
+    assert "microbatch" not in render(frame(in_parts(None, None)))

@@ -34,7 +34,7 @@ _LARGEST = 1e300
 _DURATIONS = ("seconds", "val_seconds")
 # Beside the parameters and objectives these say most; the others are shown when asked for.
 _OUTCOMES = ("last_val_accuracy", "learned", "test_accuracy")
-_MAIN = ("epochs", "seconds", "error")
+_MAIN = ("epochs", "microbatch", "seconds", "error")
 _IN_INTERVAL = (
     *("last_val_accuracy_low", "last_val_accuracy_high"),
     *("test_accuracy_low", "test_accuracy_high"),
