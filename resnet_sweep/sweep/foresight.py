@@ -7,7 +7,8 @@ import importlib
 import threading
 from collections.abc import Iterator
 
-# Tables, page, and the importance of parameters, for which Optuna loads scikit-learn and SciPy.
+# Tables, page, and the importance of parameters, for which Optuna loads scikit-learn and SciPy;
+# its pictures load Matplotlib.
 _MODULES = (
     "resnet_sweep.report.report",
     "resnet_sweep.report.studies",
@@ -15,6 +16,7 @@ _MODULES = (
     "resnet_sweep.report.page.page",
     "resnet_sweep.report.plots.all",
     "optuna.importance",
+    "optuna.visualization",
 )
 # By then the workers have started, which takes all cores of a small machine.
 _AFTER_S = 5.0

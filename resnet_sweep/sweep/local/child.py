@@ -7,9 +7,12 @@ standard library can be.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import pickle
 import sys
+import threading
 from io import BytesIO
 from multiprocessing.connection import Connection
 
@@ -38,6 +41,22 @@ def main(parent_pid: int, guard_fd: int, connection_fd: int, payload_fd: int) ->
     # What a job forks must not keep the connection open when the job has died.
     os.register_at_fork(after_in_child=connection.close)
     JobServer(connection, payload).serve()
+    leave()
+
+
+def leave() -> None:
+    """Ends the process as the end of its main module does, but leaves its modules as they are.
+
+    To take torch apart takes up to a second, for which the sweep would wait; the kernel takes
+    back all of it at once. Threads are waited for, and what was registered for the end runs.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        # Nobody may be there to read.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Real processes, killed and signalled: what becomes of the jobs, and that nothing is left."""
 
+import atexit
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,6 +67,25 @@ def run_jobs(
     sweep.overrides += overrides
     # Its __exit__ would remove the folder.
     return sweep.__enter__().returns[0]
+
+
+def leaves_something_for_the_end(cfg: DictConfig) -> float:
+    atexit.register((Path(cfg.scratch) / "registered").touch)
+
+    def later() -> None:
+        time.sleep(0.5)
+        (Path(cfg.scratch) / "thread").touch()
+
+    threading.Thread(target=later).start()
+    print("printed without a newline", end="")
+    return 1.0
+
+
+def test_what_a_task_has_left_for_the_end_of_its_process_is_done(tmp_path, capfd):
+    run_jobs(tmp_path, leaves_something_for_the_end, workers=1)
+    assert (tmp_path / "registered").exists()
+    assert (tmp_path / "thread").exists()
+    assert "printed without a newline" in capfd.readouterr().out
 
 
 def process_facts(cfg: DictConfig) -> tuple:
