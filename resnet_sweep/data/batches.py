@@ -73,6 +73,7 @@ def place(split: Split, device: torch.device, *, on_device: bool = True) -> Devi
         images = torch.from_numpy(split.images)
         labels = torch.from_numpy(split.labels)
     if device.type == "cuda" and on_device:
+        torch.cuda.empty_cache()  # What torch keeps for later counts as used otherwise.
         free_bytes, _ = torch.cuda.mem_get_info(device)
         if images.nbytes <= RESIDENT_SHARE * free_bytes:
             images, labels = images.to(device), labels.to(device)

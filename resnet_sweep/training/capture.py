@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -77,7 +76,10 @@ def record_cuda_graph(run: Replay) -> Replay:
     Raises:
         RuntimeError: It does something that cannot be captured, such as waiting for the device.
     """
-    stream = _capture_stream(torch.cuda.current_device())
+    # Not the one that torch would take. That stays on the GPU of the process's first capture: on
+    # another GPU nothing would be recorded. And graphs of one stream share a workspace of cuBLAS,
+    # which the first of them that goes takes with it.
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(NUM_WARMUP_STEPS):
@@ -95,16 +97,6 @@ def record_cuda_graph(run: Replay) -> Replay:
     return graph.replay
 
 
-@cache
-def _capture_stream(device_index: int) -> torch.cuda.Stream:
-    """The stream on which a GPU's steps are recorded.
-
-    Not torch's own, which stays on the GPU of the process's first capture: on another one nothing
-    would be recorded. One for all captures, as cuBLAS keeps a workspace for every stream.
-    """
-    return torch.cuda.Stream(device_index)  # type: ignore[no-untyped-call]
-
-
 @contextmanager
 def memory_kept_back(device: torch.device) -> Iterator[None]:
     """Keeps a part of a GPU's free memory from what is tried out meanwhile.
@@ -115,6 +107,7 @@ def memory_kept_back(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
+    torch.cuda.empty_cache()
     free_bytes, _ = torch.cuda.mem_get_info(device)
     num_bytes = int(_SHARE_BESIDE * free_bytes)
     held = [torch.empty(num_bytes, dtype=torch.uint8, device=device)]

@@ -17,7 +17,8 @@ from resnet_sweep.training.step import Network
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 # From how many pixels on, over all images of all epochs, a ResNet-50 saves twice the time that
 # compiling it takes. It depends on the settings alone: what is compiled rounds differently, and
-# a run must not do so because a machine was slow. docs/speed.md has the measurements.
+# a run must not do so because a machine was slow. docs/speed.md has the measurements; that of CUDA
+# is a guess.
 _WORTH_PIXELS = {"cuda": 2e11, "cpu": 2e10}
 
 

@@ -100,8 +100,9 @@ class Session:
         # Augmentation happens on the device, batch by batch.
         config = dataclasses.replace(config, augment=AugmentConfig())
         if self._data is None or config != self._config:
-            self.forget_step()
+            # In this order: forgetting the step hands the memory of both back to the device.
             self._placed.clear()
+            self.forget_step()
             self._config, self._data = config, open_data(config)
         return self._data
 

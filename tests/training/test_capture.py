@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from recording import record_operations
@@ -105,13 +107,16 @@ def test_only_cuda_records():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_cuda_graph_replays():
-    device = torch.device("cuda:0")
-    total = torch.zeros(3, device=device)
-    recorder = recorder_for(device)
-    assert recorder is not None
-    step = CapturedStep(lambda feed: add(total, feed), recorder)
-    step.record({"x": torch.ones(3, device=device)})
-    total.zero_()
-    for value in (1.0, 2.0):
-        step({"x": torch.full((3,), value, device=device)})
-    assert torch.equal(total.cpu(), torch.full((3,), 3.0))
+    """On every GPU, one after another in one process."""
+    for number in range(torch.cuda.device_count()):
+        device = torch.device("cuda", number)
+        total = torch.zeros(3, device=device)
+        recorder = recorder_for(device)
+        assert recorder is not None
+        with torch.cuda.device(device):
+            step = CapturedStep(partial(add, total), recorder)
+            step.record({"x": torch.ones(3, device=device)})
+            total.zero_()
+            for value in (1.0, 2.0):
+                step({"x": torch.full((3,), value, device=device)})
+            assert torch.equal(total.cpu(), torch.full((3,), 3.0))
