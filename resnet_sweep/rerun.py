@@ -32,6 +32,8 @@ class Resolved:
         threads: CPU threads of the arithmetic.
         num_classes: Classes of the data.
         content: Hash of the decoded images.
+        microbatch: Most images that go through the network at once.
+        compile: "always" or "never"; as the configuration has it until the run has decided.
     """
 
     device: str
@@ -39,6 +41,8 @@ class Resolved:
     threads: int
     num_classes: int
     content: str
+    microbatch: int | str | None
+    compile: str
 
 
 def rerun_yaml(
@@ -62,6 +66,8 @@ def rerun_yaml(
     pinned.trainer.device = resolved.device
     pinned.trainer.precision = resolved.precision
     pinned.trainer.threads = resolved.threads
+    pinned.trainer.microbatch = resolved.microbatch
+    pinned.trainer.compile = resolved.compile
     ours = {group: _if_ours(group, choices.get(group)) for group in _GROUPS}
     defaults: list[Any] = ["config"]
     for group in _GROUPS_OF_CLASSES:

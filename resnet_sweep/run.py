@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import shutil
 import sys
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,10 +156,15 @@ class Run:
             # It will not fit the next time either, so the trial would never be done.
             log.warning("starts anew, not from trial folder %s: %s", folder, error)
             self.folder.last_checkpoint.unlink()
-            trainer, origin = self._build(), Origin(folder, 0, str(error))
+            origin = Origin(folder, 0, str(error))
+            # Its frames hold the network that is of no use any more.
+            traceback.clear_frames(error.__traceback__)
         else:
             log.info("goes on from epoch %d of trial folder %s", epoch, folder)
             origin = Origin(folder, epoch)
+        if origin.problem is not None:
+            del trainer
+            trainer = self._build()
         self._log_start()
         return trainer, origin
 
@@ -188,9 +194,16 @@ class Run:
         }
         data = self._session.data(config.data)
         self.facts |= data_facts(data)
-        resolved = Resolved(device.type, precision, threads, len(data.classes), data.content)
-        text = rerun_yaml(config, resolved, self._choices, self.folder.path)
-        self.folder.write_rerun(text)
+        resolved = Resolved(
+            device.type,
+            precision,
+            threads,
+            len(data.classes),
+            data.content,
+            config.trainer.microbatch,
+            config.trainer.compile,
+        )
+        self._write_rerun(resolved)
         torch.manual_seed(config.trainer.seed)
         model = build_model(
             config.model, len(data.classes), config.data.channels, config.data.image_size
@@ -211,7 +224,14 @@ class Run:
             label=self._label,
         )
         self.facts |= trainer.facts
+        compiled = "always" if trainer.place.compiles else "never"
+        microbatch = trainer.facts["microbatch"]
+        self._write_rerun(dataclasses.replace(resolved, microbatch=microbatch, compile=compiled))
         return trainer
+
+    def _write_rerun(self, resolved: Resolved) -> None:
+        text = rerun_yaml(self.config, resolved, self._choices, self.folder.path)
+        self.folder.write_rerun(text)
 
     def _console(self) -> Console | None:
         if not self._shows_bar:

@@ -152,13 +152,15 @@ def test_every_text_is_read_back_as_it_is(root: str, key: str, value: str):
         optimizer=AdamConfig(lr=0.1 + 0.2, betas=(0.5, 1 / 3)),
         scheduler=StepConfig(),
     )
-    text = rerun_yaml(config, Resolved("cpu", "fp32", 3, 2, "1e5"), {}, Path("/runs") / root)
+    resolved = Resolved("cpu", "fp32", 3, 2, "1e5", 16, "always")
+    text = rerun_yaml(config, resolved, {}, Path("/runs") / root)
     read = OmegaConf.create(text)
     assert read.data.root == root
     assert OmegaConf.to_container(read.model.kwargs, resolve=True) == {key: [{"a": value}, 1]}
     assert (read.optimizer.lr, read.optimizer.betas) == (0.1 + 0.2, [0.5, 1 / 3])
     assert read.data.content == "1e5"
     assert (read.trainer.device, read.trainer.precision, read.trainer.threads) == ("cpu", "fp32", 3)
+    assert (read.trainer.microbatch, read.trainer.compile) == (16, "always")
     assert read.model.num_classes == 2
     # The run's own configuration stays open.
     assert config.data.content is None
@@ -172,7 +174,7 @@ def test_what_was_set_stays_set():
         scheduler=StepConfig(),
     )
     config.data.content = "old"
-    text = rerun_yaml(config, Resolved("cuda", "bf16", 1, 2, "old"), {}, Path("/runs"))
+    text = rerun_yaml(config, Resolved("cuda", "bf16", 1, 2, "old", 8, "never"), {}, Path("/runs"))
     read = OmegaConf.create(text)
     assert (read.model.num_classes, read.trainer.device) == (1000, "cuda")
     assert "--allow" not in text

@@ -46,6 +46,15 @@ class ModelConfig:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
+def is_captured(config: ModelConfig) -> bool:
+    """Whether a step of the network may be recorded and replayed without its Python.
+
+    A network of a stranger may draw from Python's own generators or count its calls.
+    """
+    target = config._target_
+    return target is None or target.startswith(tuple(f"{name}." for name in TRUSTED_MODULES))
+
+
 def allowed_modules() -> tuple[str, ...]:
     """Modules that ``model._target_`` may name.
 

@@ -15,7 +15,7 @@ from resnet_sweep.data.augment import seed_for
 from resnet_sweep.data.batches import DeviceSplit, EvalBatches, Feed, TrainBatches
 from resnet_sweep.data.config import AugmentConfig
 from resnet_sweep.data.dataset import ImageData, Split
-from resnet_sweep.models.config import ModelConfig
+from resnet_sweep.models.config import ModelConfig, is_captured
 from resnet_sweep.training.compiled import compiles
 from resnet_sweep.training.config import METRICS, Recipe
 from resnet_sweep.training.failures import NonFiniteLossError, Stopped
@@ -98,7 +98,7 @@ class Trainer:
         self.model = self.prepared.model
         self.val_batches = self._eval_batches(data.val)
         self.facts: dict[str, Any] = {
-            "microbatch": self.prepared.step.microbatch,
+            "microbatch": self.prepared.microbatch,
             "compiled": self.place.compiles,
             "prepare_s": self.prepared.seconds,
         }
@@ -347,7 +347,8 @@ class Trainer:
         return Place(
             self.device,
             self.precision,
-            compiles(self.config, self.device, num_pixels, ours=ours),
+            compiles=compiles(self.config, self.device, num_pixels, ours=ours),
+            captures=self.config.cuda_graph and (model is None or is_captured(model)),
         )
 
     def _open_profiler(self) -> StepProfiler:

@@ -14,6 +14,18 @@ log = logging.getLogger(__name__)
 SMALLEST = 2
 
 
+def part_sizes(batch_size: int, microbatch: int) -> list[int]:
+    """Images of each part of a batch: as few parts as can be, as equal as they can be.
+
+    Args:
+        batch_size: Images a step, at least 2.
+        microbatch: Most images of a part; an odd batch in parts of 2 has one of 3, as batch norm
+            cannot do with 1.
+    """
+    num = min(math.ceil(batch_size / microbatch), max(1, batch_size // SMALLEST))
+    return [(batch_size + i) // num for i in reversed(range(num))]
+
+
 def fitting_microbatch(
     batch_size: int, try_step: Callable[[int], None], free: Callable[[], None]
 ) -> int:
@@ -25,8 +37,7 @@ def fitting_microbatch(
         free: Gives back what a step that failed has left behind.
 
     Returns:
-        The largest number of images that fits, made smaller until the parts of a batch are as
-        equal as they can be: their number stays the same.
+        Images of the largest part, with as few parts as fit.
 
     Raises:
         Exception: What ``try_step`` raised when not even the smallest part fits, or anything
@@ -43,14 +54,14 @@ def fitting_microbatch(
             low = middle
         else:
             high = middle
-    found = math.ceil(batch_size / math.ceil(batch_size / low))
+    sizes = part_sizes(batch_size, low)
     log.info(
         "%d images do not fit into memory at once: steps of %d parts of up to %d images",
         batch_size,
-        math.ceil(batch_size / found),
-        found,
+        len(sizes),
+        sizes[0],
     )
-    return found
+    return sizes[0]
 
 
 def _fits(num: int, try_step: Callable[[int], None], free: Callable[[], None]) -> bool:

@@ -25,6 +25,9 @@ from resnet_sweep.training.config import (
 
 State = dict[str, list[Tensor]]
 
+# Kinds of devices that have fused kernels.
+_FUSED = ("cpu", "cuda")
+
 
 class Optimizer(ABC):
     """Changes parameters by their gradients.
@@ -45,7 +48,9 @@ class Optimizer(ABC):
         self, parameters: Iterable[nn.Parameter], lr: float, *, fused: bool, captured: bool
     ) -> None:
         self.params = list(parameters)
-        self.fused = fused and all(p.device.type in ("cpu", "cuda") for p in self.params)
+        # The fused kernels want one dtype.
+        has_one = len({p.dtype for p in self.params}) == 1
+        self.fused = fused and has_one and all(p.device.type in _FUSED for p in self.params)
         self._lr_value = lr
         self.lr: float | Tensor = lr
         if captured:

@@ -19,7 +19,7 @@ from resnet_sweep.training.config import OptimizerConfig, TrainerConfig
 from resnet_sweep.training.device import peak_memory_mib
 from resnet_sweep.training.kinds import DATA, METRICS
 from resnet_sweep.training.metrics import Meter
-from resnet_sweep.training.microbatch import fitting_microbatch
+from resnet_sweep.training.microbatch import fitting_microbatch, part_sizes
 from resnet_sweep.training.optimizers import build_optimizer
 from resnet_sweep.training.step import TrainStep
 
@@ -32,11 +32,13 @@ class Place:
         device: The device.
         precision: "bf16" or "fp32".
         compiles: Whether the network goes through torch.compile.
+        captures: Whether a step is recorded and replayed where the device can.
     """
 
     device: torch.device
     precision: str
     compiles: bool = False
+    captures: bool = True
 
 
 class Prepared:
@@ -73,7 +75,7 @@ class Prepared:
         self.model = model.to(place.device)
         if trainer.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
-        recorder = recorder_for(place.device) if trainer.cuda_graph else None
+        recorder = recorder_for(place.device) if place.captures else None
         self.optimizer = build_optimizer(
             optimizer,
             self.model.parameters(),
@@ -89,13 +91,19 @@ class Prepared:
         )
         self.meter = Meter(place.device, trainer.readback_every_s)
         self.mark: Callable[[str], AbstractContextManager[Any]] = unmarked
-        self._batches = batches
+        self._batches, self._batch_size = batches, trainer.batch_size
         self._captured: CapturedStep | None = None
         self.seconds = self.peak_memory_mib = 0.0
         if recorder or place.compiles or trainer.microbatch == "auto":
             self._try_out(trainer, recorder, place)
         elif isinstance(trainer.microbatch, int):
             self.step.microbatch = trainer.microbatch
+
+    @property
+    def microbatch(self) -> int | None:
+        """Images of the largest part of a batch; None where it goes through at once."""
+        num, batch_size = self.step.microbatch, self._batch_size
+        return None if num is None or num >= batch_size else part_sizes(batch_size, num)[0]
 
     def start(self, weights: Mapping[str, Tensor]) -> None:
         """Begins anew: weights and buffers are written over, everything else is emptied.

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_sweep.training.metrics import Meter, Reading
+from resnet_sweep.training.microbatch import part_sizes
 from resnet_sweep.training.optimizers import Optimizer
 
 Network = Callable[[Tensor], Tensor]
@@ -59,11 +60,8 @@ class TrainStep:
         if self.microbatch is None or self.microbatch >= len(labels):
             loss, logits = self._backward(images, labels, len(labels))
         else:
-            parts = zip(
-                torch.split(images, self.microbatch),
-                torch.split(labels, self.microbatch),
-                strict=True,
-            )
+            sizes = part_sizes(len(labels), self.microbatch)
+            parts = zip(torch.split(images, sizes), torch.split(labels, sizes), strict=True)
             done = [self._backward(*part, len(labels)) for part in parts]
             loss = torch.stack([loss for loss, _ in done]).sum()
             logits = torch.cat([logits for _, logits in done])

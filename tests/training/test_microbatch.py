@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from resnet_sweep.training.config import SgdConfig
-from resnet_sweep.training.microbatch import fitting_microbatch
+from resnet_sweep.training.microbatch import fitting_microbatch, part_sizes
 from resnet_sweep.training.optimizers import build_optimizer
 from resnet_sweep.training.step import TrainStep
 
@@ -32,6 +32,21 @@ def test_the_fewest_parts_that_fit_and_as_equal_as_they_can_be(room, found):
     assert fitting_microbatch(64, memory.step, memory.free) == found
     assert memory.num_freed == sum(num > room for num in memory.tried)
     assert len(memory.tried) <= 8
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "microbatch", "sizes"),
+    [
+        (32, 16, [16, 16]),
+        (33, 16, [11, 11, 11]),
+        (10, 4, [4, 3, 3]),
+        (5, 2, [3, 2]),
+        (3, 2, [3]),
+        (8, 100, [8]),
+    ],
+)
+def test_parts_are_few_equal_and_never_a_single_image(batch_size, microbatch, sizes):
+    assert part_sizes(batch_size, microbatch) == sizes
 
 
 def test_nothing_fits():

@@ -149,3 +149,13 @@ def test_adamw_is_not_adam():
     parameters = [nn.Parameter(torch.ones(1))]
     kinds = [build_optimizer(config, parameters) for config in (AdamWConfig(), AdamConfig())]
     assert [kind.decoupled for kind in kinds if isinstance(kind, Adam)] == [True, False]
+
+
+def test_parameters_of_two_dtypes_have_no_fused_kernel():
+    parameters = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2, dtype=torch.float64))]
+    optimizer = build_optimizer(SgdConfig(lr=0.1), parameters)
+    assert not optimizer.fused
+    for parameter in parameters:
+        parameter.square().sum().backward()
+    optimizer.step()
+    assert all(torch.allclose(p.double(), torch.full((2,), 0.8).double()) for p in parameters)

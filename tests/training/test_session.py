@@ -14,7 +14,7 @@ from recording import record_operations
 from resnet_sweep.data import augment as augmenting
 from resnet_sweep.data.config import AugmentConfig, DigitsConfig
 from resnet_sweep.models import build_model
-from resnet_sweep.models.config import ModelConfig
+from resnet_sweep.models.config import ModelConfig, is_captured
 from resnet_sweep.training import prepared as preparing
 from resnet_sweep.training.config import (
     AdamConfig,
@@ -174,6 +174,15 @@ def test_a_network_that_is_not_ours_is_never_taken_over(cache_dir):
     network = torch.nn.Linear(2, 2)
     assert session.prepared(None, network, prepare) is not session.prepared(None, network, prepare)
     assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "captured"),
+    [(None, True), ("torchvision.models.resnet18", True), ("my_networks.Net", False)],
+)
+def test_a_network_of_a_stranger_is_not_captured(target, captured):
+    """Python that it runs in every step would be baked in."""
+    assert is_captured(ModelConfig(_target_=target)) is captured
 
 
 def test_images_are_opened_once_however_they_are_augmented(cache_dir):
