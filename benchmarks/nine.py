@@ -21,6 +21,11 @@ POINTS: list[Point] = list(itertools.product(*PARAMETERS.values()))
 FOLDER = "sweep/trials"
 _SWEEP_FOLDER = "hydra.sweep.dir=sweep"
 OURS = [sys.executable, "-m", "resnet_sweep"]
+# Ways whose names end with it train by ``benchmarks.plain_app``, all others by our trainer.
+PLAIN_TRAINING = ", plain training"
+_PLAIN_APP = [sys.executable, "-m", "benchmarks.plain_app"]
+# What our application has in its configuration.
+_PLAIN_SWEEP = ["hydra.sweep.subdir=trials/${hydra.job.num}", "hydra.sweeper.direction=maximize"]
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,14 @@ def ways(gpu: bool, jobs: int, workers: Iterable[int]) -> list[Way]:
         jobs: Trials at a time of those that are not ours.
         workers: Of ours, a way each.
     """
+    joblib = f"optuna, joblib {jobs}"
     found = [
-        Way("shell loop", False, _shell_loop),
-        Way("optuna, basic", False, _stock("basic", 1)),
-        Way(f"optuna, joblib {jobs}", False, _stock("joblib", jobs)),
-        Way(
-            f"optuna, joblib {jobs}, threads=1", False, _stock("joblib", jobs, "trainer.threads=1")
-        ),
+        Way("shell loop", False, _shell_loop(OURS)),
+        Way(f"shell loop{PLAIN_TRAINING}", False, _shell_loop(_PLAIN_APP)),
+        Way("optuna, basic", False, _stock(OURS, "basic", 1)),
+        Way(joblib, False, _stock(OURS, "joblib", jobs)),
+        Way(f"{joblib}, threads=1", False, _stock(OURS, "joblib", jobs, "trainer.threads=1")),
+        Way(f"{joblib}{PLAIN_TRAINING}", False, _stock(_PLAIN_APP, "joblib", jobs, *_PLAIN_SWEEP)),
     ]
     if has_ray_tune():
         share = 1 / jobs if gpu else 0.0
@@ -92,21 +98,24 @@ def has_ray_tune() -> bool:
     return all(importlib.util.find_spec(name) for name in ("ray", "pyarrow", "tensorboardX"))
 
 
-def _shell_loop(common: Sequence[str]) -> list[str]:
-    lines = [
-        shlex.join([*OURS, *common, *overrides_of(point), f"hydra.run.dir={FOLDER}/{number}"])
-        for number, point in enumerate(POINTS)
-    ]
-    return ["sh", "-e", "-c", "\n".join(lines)]
+def _shell_loop(program: Sequence[str]) -> Callable[[Sequence[str]], list[str]]:
+    def command(common: Sequence[str]) -> list[str]:
+        lines = [
+            shlex.join([*program, *common, *overrides_of(point), f"hydra.run.dir={FOLDER}/{i}"])
+            for i, point in enumerate(POINTS)
+        ]
+        return ["sh", "-e", "-c", "\n".join(lines)]
+
+    return command
 
 
-def _stock(launcher: str, jobs: int, *more: str) -> Callable[[Sequence[str]], list[str]]:
-    # With Optuna 5 its grid ends in a RuntimeError of study.stop, after the last trial and its
-    # table; the exit code is ours, and 0 where all trials are complete.
+def _stock(
+    program: Sequence[str], launcher: str, jobs: int, *more: str
+) -> Callable[[Sequence[str]], list[str]]:
     slots = [f"hydra.launcher.n_jobs={jobs}"] if launcher == "joblib" else []
     space = [f"{key}=choice({','.join(map(str, values))})" for key, values in PARAMETERS.items()]
     return lambda common: [
-        *(*OURS, "-m", "hydra/sweeper=optuna", "hydra/sweeper/sampler=grid"),
+        *(*program, "-m", "hydra/sweeper=optuna", "hydra/sweeper/sampler=grid"),
         *(f"hydra/launcher={launcher}", *slots),
         *(f"hydra.sweeper.n_jobs={jobs}", f"hydra.sweeper.n_trials={len(POINTS)}"),
         *(_SWEEP_FOLDER, *common, *more, *space),
@@ -162,7 +171,7 @@ def differences(found: Mapping[str, Sequence[Trial]]) -> list[str]:
     """Where trials of equal settings and threads did not end with equal numbers.
 
     Args:
-        found: Trials of each way, all rounds.
+        found: Trials of each way that trains by our trainer, all rounds.
     """
     groups: dict[tuple[Point, int], dict[tuple[float, ...], set[str]]] = {}
     for name, trials in found.items():

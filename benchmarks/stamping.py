@@ -10,7 +10,8 @@
                                 stop: the first time is the first step's begin, the second its
                                 end, for which a GPU is waited. Its reporter is told every epoch.
 
-A stamp is a line of JSON. Only what Python loads anyhow is imported here.
+Scripts of this folder that train without ours, ``plain_start`` and ``plain_app``, call ``note``
+themselves. A stamp is a line of JSON. Only what Python loads anyhow is imported here.
 """
 
 from __future__ import annotations

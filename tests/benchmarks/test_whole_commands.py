@@ -15,7 +15,15 @@ from PIL import Image
 
 from benchmarks import options, sharing, startup, study, sweep
 from benchmarks.measured import Finished, environment, in_turn, run_measured
-from benchmarks.nine import POINTS, Trial, differences, ours_name, read_trials, ways
+from benchmarks.nine import (
+    PLAIN_TRAINING,
+    POINTS,
+    Trial,
+    differences,
+    ours_name,
+    read_trials,
+    ways,
+)
 from benchmarks.stamps import Stamp
 from resnet_sweep.sweep.local.gpus import Gpu
 
@@ -127,6 +135,26 @@ def test_equal_settings_and_threads_must_have_equal_numbers() -> None:
     )
 
 
+def test_numbers_of_plain_training_are_not_compared() -> None:
+    threads = {"optuna, joblib 2": [Trial(POINTS[0], "COMPLETE", 1, (0.5, 0.7, 0.6))]}
+    threads[f"shell loop{PLAIN_TRAINING}"] = [Trial(POINTS[0], "COMPLETE", 1, (0.4, 0.8, 0.9))]
+    threads[f"optuna, joblib 2{PLAIN_TRAINING}"] = [Trial(POINTS[0], "COMPLETE", 2, (0.6, 1, 2))]
+    is_equal, line = sweep.equality(argparse.Namespace(device="cpu"), sweep.Measured({}, threads))
+    assert is_equal
+    assert line.startswith("  3 trials, all complete; by our trainer, ")
+    assert "equal threads (1)" in line
+
+
+def test_plain_training_is_of_the_same_points() -> None:
+    found = {way.name: way for way in ways(False, 2, [1])}
+    name = "optuna, joblib 2"
+    mine, plain = (found[one].command(["model=x"]) for one in (name, f"{name}{PLAIN_TRAINING}"))
+    assert set(plain) - set(mine) == {
+        *("benchmarks.plain_app", "hydra.sweep.subdir=trials/${hydra.job.num}"),
+        "hydra.sweeper.direction=maximize",
+    }
+
+
 def test_nine_complete_trials_are_wanted(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="0 of 9 trials are complete"):
         read_trials(tmp_path)
@@ -136,7 +164,8 @@ def test_ours_shares_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("benchmarks.nine.has_ray_tune", lambda: False)
     names = [way.name for way in ways(True, 2, [1, 4])]
     assert names == [
-        *("shell loop", "optuna, basic", "optuna, joblib 2", "optuna, joblib 2, threads=1"),
+        *("shell loop", "shell loop, plain training", "optuna, basic", "optuna, joblib 2"),
+        *("optuna, joblib 2, threads=1", "optuna, joblib 2, plain training"),
         *("ours, 1 worker", "ours, 4 workers"),
     ]
     ours = ways(True, 2, [4])[-1].command(["trainer.epochs=1"])
@@ -148,13 +177,21 @@ def test_ratios_are_of_the_same_round() -> None:
     def result(wall_s: float) -> sweep.Result:
         return sweep.Result(wall_s, 1.0, 2.0, 0.5, None, 0.25)
 
-    joblib, mine = f"optuna, joblib {sweep.JOBS}", ours_name(2)
-    results = {joblib: [result(10), result(12)], mine: [result(5), result(3)]}
+    joblib, mine = sweep.JOBLIB, ours_name(2)
+    plain = f"{joblib}{PLAIN_TRAINING}"
+    results = {
+        **{joblib: [result(10), result(12)], plain: [result(20), result(21)]},
+        mine: [result(5), result(3)],
+    }
     measured = sweep.Measured(results, {name: [] for name in results})
-    assert measured.ratios() == [(f"{mine}, against {joblib}", 2.0, [2, 4])]
+    # What the engine brings, and what it brings with the trainer: both have a goal.
+    assert measured.ratios() == [
+        (f"{mine}, against {joblib}", 2.0, [2, 4]),
+        (f"{mine}, against {plain}", 2.0, [4, 7]),
+    ]
     text = sweep.table(argparse.Namespace(device="cpu"), measured)
     assert "3.00 (2.00 - 4.00)" in text
-    assert text.splitlines()[-1].endswith("2.00")
+    assert all(line.endswith(" 2.00") for line in text.splitlines()[-2:])
 
 
 def test_the_parts_of_a_start_make_it_up() -> None:
