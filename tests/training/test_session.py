@@ -107,13 +107,14 @@ def test_runs_after_one_another_are_those_of_a_new_process(
 
 def test_only_what_is_not_in_a_step_may_differ_for_it_to_be_taken_over(tmp_path, cache_dir):
     session = Session()
-    first, _ = run(session, tmp_path / "0", cache_dir)
+    first, _ = run(session, tmp_path / "0", cache_dir, epochs=1)
     settings: dict[str, Any] = {"optimizer": SgdConfig(lr=0.01), "seed": 2, "epochs": 1}
     second, found = run(session, tmp_path / "1", cache_dir, **settings)
     assert second.prepared is first.prepared
     _, expected = run(Session(), tmp_path / "own", cache_dir, **settings)
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
-    third, _ = run(session, tmp_path / "2", cache_dir, optimizer=SgdConfig(lr=0.3, momentum=0.1))
+    another = SgdConfig(lr=0.01, momentum=0.1)
+    third, _ = run(session, tmp_path / "2", cache_dir, optimizer=another, epochs=1)
     assert third.prepared is not first.prepared
     assert session.place(third.data.train, CPU) is session.place(first.data.train, CPU)
 
@@ -195,7 +196,7 @@ def test_images_are_opened_once_however_they_are_augmented(cache_dir):
 
 def test_what_is_forgotten_is_free(tmp_path, cache_dir):
     session = Session()
-    trainer, _ = run(session, tmp_path / "0", cache_dir)
+    trainer, _ = run(session, tmp_path / "0", cache_dir, epochs=1)
     weights = weakref.ref(next(trainer.model.parameters()))
     del trainer
     gc.collect()
