@@ -17,11 +17,11 @@ ResNet-50 trains on two classes in these ways (``--ways`` chooses some of them):
     ceiling       ``TrainStep`` on one batch that is on the device already: no data, no metrics
 
 Every way has a process of its own, which rests while the others train. A block is the same
-number of images for every way. After one block each to warm up, the ways run
-one after another in every round, and each round starts with another way. Ratios are taken
-round by round, between ways that train the same network, because what slows a machine down for
-a minute slows both sides of a ratio. It does not slow them alike, though: the machine should be
-idle, above all for the fp32 way, whose threads wait for one another.
+number of images for every way. Ways that train the same network are measured together: after
+one block each to warm up, they run one after another in every round, and each round starts with
+another way. Ratios are taken round by round, because what slows a machine down for a minute
+slows both sides of a ratio. It does not slow them alike, though: the machine should be idle,
+above all for the fp32 way, whose threads wait for one another.
 
 The time of a block is the wall time of its training loop, with the wait for its first batch.
 Decoding into the cache happens once, before, and is not in it; how long it took is reported.
@@ -59,8 +59,8 @@ from resnet_sweep.faults import UserError
 from resnet_sweep.training.device import resolve_device, resolve_precision
 
 STUDY_BATCH = 32
-# All ways hold their memory at the same time: at 224 pixels 256 images a batch should take about
-# 100 GiB, from the sizes of the activations, so a smaller GPU gets half of them.
+# Up to four ways hold their memory at the same time: at 224 pixels 256 images a batch should take
+# some 70 GiB, from the sizes of the activations, so a smaller GPU gets half of them.
 LARGE_BATCH, LARGE_BATCH_GIB = 256, 120
 # How the settings that a fault names are called on this command line.
 OPTIONS = {

@@ -216,6 +216,8 @@ def measure_machine(device: torch.device, precision: str, threads: int | None) -
 def measure(case: Case, kinds: list[str], folder: Path, peaks: Peaks, precision: str) -> Measured:
     """Warms up, then times every way once a round, each in its own process.
 
+    Ways of one network at a time, so that no more of them need memory than are compared.
+
     Args:
         case: What is measured.
         kinds: The ways, some of ``WAYS``.
@@ -223,10 +225,21 @@ def measure(case: Case, kinds: list[str], folder: Path, peaks: Peaks, precision:
         peaks: Of the device.
         precision: Of the arithmetic of ours, for which the peaks were measured.
     """
+    found: dict[str, WayFound] = {}
+    for has_v1_5 in (False, True):
+        group = [kind for kind in kinds if (kind in V1_5_WAYS) == has_v1_5]
+        if group:
+            found |= _measure_together(case, group, folder, peaks, precision)
+    return Measured(case, {kind: found[kind] for kind in WAYS if kind in found})
+
+
+def _measure_together(
+    case: Case, kinds: list[str], folder: Path, peaks: Peaks, precision: str
+) -> dict[str, WayFound]:
     told = f"{case.size} pixels, batch {case.batch_size}"
     with ExitStack() as stack:
         ways = [stack.enter_context(WayProcess(kind, case.config, folder / kind)) for kind in kinds]
-        tell(f"{told}, warm-up")
+        tell(f"{told}, warm-up of {', '.join(kinds)}")
         rounds = _Rounds(ways)
         rounds.warm_up()
         for i in range(case.rounds):
@@ -236,7 +249,7 @@ def measure(case: Case, kinds: list[str], folder: Path, peaks: Peaks, precision:
         memory_mib = {way.kind: way.peak_memory_mib() for way in ways}
         tell(f"{told}, checkpoints")
         checkpoints_ms = _checkpoints_ms([way for way in ways if way.is_whole], case.rounds)
-    found = {
+    return {
         way.kind: WayFound(
             way.name,
             way.num_threads,
@@ -248,7 +261,6 @@ def measure(case: Case, kinds: list[str], folder: Path, peaks: Peaks, precision:
         )
         for way in ways
     }
-    return Measured(case, {kind: found[kind] for kind in WAYS if kind in found})
 
 
 class _Rounds:
