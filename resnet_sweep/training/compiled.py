@@ -15,10 +15,10 @@ from resnet_sweep.training.config import TrainerConfig
 from resnet_sweep.training.step import Network
 
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-# From how many pixels on, over all images of all epochs, a ResNet-50 saves twice the time that
-# compiling it takes. It depends on the settings alone: what is compiled rounds differently, and
-# a run must not do so because a machine was slow. docs/speed.md has the measurements; that of CUDA
-# is a guess.
+# From how many pixels on, over all images of all epochs, it is worth its time. It depends on the
+# settings alone: what is compiled rounds differently, and a run must not do so because a machine
+# was slow. On a CPU a ResNet-50 then trains for hours, of which one percent is more than compiling
+# takes (docs/speed.md). For CUDA it is a guess, from published times of compiling.
 _WORTH_PIXELS = {"cuda": 2e11, "cpu": 2e10}
 
 
