@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import platform
 import re
@@ -112,6 +113,12 @@ def _keep_freed_memory() -> None:
     libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     libc.malloc_trim(0)
+
+
+def give_back_memory() -> None:
+    """Frees what nothing refers to any more, on a GPU for other processes as well."""
+    gc.collect()
+    torch.cuda.empty_cache()  # Nothing where CUDA was never used.
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,17 +25,18 @@ from resnet_sweep.training.config import (
 )
 
 State = dict[str, list[Tensor]]
+C = TypeVar("C", bound=OptimizerConfig)
 
 # Kinds of devices that have fused kernels.
 _FUSED = ("cpu", "cuda")
 
 
-class Optimizer(ABC):
+class Optimizer(ABC, Generic[C]):
     """Changes parameters by their gradients.
 
     Args:
+        config: Its group.
         parameters: On the device where they stay; those without a gradient are left alone.
-        lr: Learning rate of the first step.
         fused: Whether one kernel does the whole update, where torch has one for the device.
         captured: Whether a step is recorded and replayed.
 
@@ -45,17 +47,24 @@ class Optimizer(ABC):
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, *, fused: bool, captured: bool
+        self,
+        config: C,
+        parameters: Iterable[nn.Parameter],
+        *,
+        fused: bool = True,
+        captured: bool = False,
     ) -> None:
+        self._config = config
         self.params = list(parameters)
         # The fused kernels want one dtype.
         has_one = len({p.dtype for p in self.params}) == 1
         self.fused = fused and has_one and all(p.device.type in _FUSED for p in self.params)
-        self._lr_value = lr
-        self.lr: float | Tensor = lr
+        self._lr_value = config.lr
+        self.lr: float | Tensor = config.lr
         if captured:
-            self.lr = torch.tensor(lr, dtype=torch.float32, device=self._device)
+            self.lr = torch.tensor(config.lr, dtype=torch.float32, device=self._device)
         self._state: State = {}
+        self._make_state()
 
     @property
     def _device(self) -> torch.device | None:
@@ -110,6 +119,10 @@ class Optimizer(ABC):
                 tensor.copy_(new)
 
     @abstractmethod
+    def _make_state(self) -> None:
+        """Makes what is kept from step to step, zeros before the first."""
+
+    @abstractmethod
     def _update(self, params: list[Tensor], grads: list[Tensor], index: list[int]) -> None:
         """Changes ``params``, which are those at ``index``, in place; may change ``grads``."""
 
@@ -132,20 +145,11 @@ class Optimizer(ABC):
             torch._foreach_add_(params, direction, alpha=-self.lr)
 
 
-class Sgd(Optimizer):
+class Sgd(Optimizer[SgdConfig]):
     """Gradient descent with momentum, as ``torch.optim.SGD`` without dampening."""
 
-    def __init__(
-        self,
-        config: SgdConfig,
-        parameters: Iterable[nn.Parameter],
-        *,
-        fused: bool = True,
-        captured: bool = False,
-    ) -> None:
-        super().__init__(parameters, config.lr, fused=fused, captured=captured)
-        self._config = config
-        if config.momentum:
+    def _make_state(self) -> None:
+        if self._config.momentum:
             self._keep("momentum")
 
     def _update(self, params: list[Tensor], grads: list[Tensor], index: list[int]) -> None:
@@ -178,27 +182,15 @@ class Sgd(Optimizer):
         self._descend(params, grads)
 
 
-class Adam(Optimizer):
-    """Adam (Kingma and Ba 2015), as ``torch.optim.Adam`` and ``torch.optim.AdamW``.
+class Adam(Optimizer[AdamConfig]):
+    """Adam (Kingma and Ba 2015), as ``torch.optim.Adam``; of an AdamWConfig ``AdamW``."""
 
-    Args:
-        config: Its settings; of an AdamWConfig the weight decay is decoupled.
-        parameters: What it changes.
-        fused: See Optimizer.
-        captured: See Optimizer.
-    """
+    @property
+    def decoupled(self) -> bool:
+        """Whether the weight decay is decoupled from the gradient."""
+        return isinstance(self._config, AdamWConfig)
 
-    def __init__(
-        self,
-        config: AdamConfig,
-        parameters: Iterable[nn.Parameter],
-        *,
-        fused: bool = True,
-        captured: bool = False,
-    ) -> None:
-        super().__init__(parameters, config.lr, fused=fused, captured=captured)
-        self._config = config
-        self.decoupled = isinstance(config, AdamWConfig)
+    def _make_state(self) -> None:
         self._keep("mean", "square")
         self._keep_step()
 
@@ -252,20 +244,11 @@ class Adam(Optimizer):
         torch._foreach_addcdiv_(params, means, roots)
 
 
-class Rmsprop(Optimizer):
+class Rmsprop(Optimizer[RmspropConfig]):
     """RMSprop (Hinton, lecture 6e), as ``torch.optim.RMSprop``, which has no fused kernel."""
 
-    def __init__(
-        self,
-        config: RmspropConfig,
-        parameters: Iterable[nn.Parameter],
-        *,
-        fused: bool = True,
-        captured: bool = False,
-    ) -> None:
-        super().__init__(parameters, config.lr, fused=fused, captured=captured)
-        self._config = config
-        self._keep("square", *(["momentum"] if config.momentum else []))
+    def _make_state(self) -> None:
+        self._keep("square", *(["momentum"] if self._config.momentum else []))
 
     def _update(self, params: list[Tensor], grads: list[Tensor], index: list[int]) -> None:
         config, squares = self._config, self._of("square", index)
@@ -287,13 +270,16 @@ class Rmsprop(Optimizer):
             torch._foreach_addcdiv_(params, grads, roots, value=-self.lr)
 
 
+AnyOptimizer = Optimizer[Any]
+
+
 def build_optimizer(
     config: OptimizerConfig,
     parameters: Iterable[nn.Parameter],
     *,
     fused: bool = True,
     captured: bool = False,
-) -> Optimizer:
+) -> AnyOptimizer:
     """The optimizer that ``config`` names, over ``parameters`` as one group.
 
     Args:

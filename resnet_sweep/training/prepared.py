@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +15,7 @@ from resnet_sweep.data.batches import Feed, TrainBatches
 from resnet_sweep.training.capture import CapturedStep, Recorder, memory_kept_back, recorder_for
 from resnet_sweep.training.compiled import compiled_network
 from resnet_sweep.training.config import OptimizerConfig, TrainerConfig
-from resnet_sweep.training.device import peak_memory_mib
+from resnet_sweep.training.device import give_back_memory, peak_memory_mib
 from resnet_sweep.training.kinds import DATA, METRICS
 from resnet_sweep.training.metrics import Meter
 from resnet_sweep.training.microbatch import fitting_microbatch, part_sizes
@@ -88,6 +87,7 @@ class Prepared:
             precision=place.precision,
             label_smoothing=trainer.label_smoothing,
             grad_clip=trainer.grad_clip,
+            microbatch=trainer.microbatch if isinstance(trainer.microbatch, int) else None,
         )
         self.meter = Meter(place.device, trainer.readback_every_s)
         self.mark: Callable[[str], AbstractContextManager[Any]] = unmarked
@@ -96,8 +96,6 @@ class Prepared:
         self.seconds = self.peak_memory_mib = 0.0
         if recorder or place.compiles or trainer.microbatch == "auto":
             self._try_out(trainer, recorder, place)
-        elif isinstance(trainer.microbatch, int):
-            self.step.microbatch = trainer.microbatch
 
     @property
     def microbatch(self) -> int | None:
@@ -136,9 +134,7 @@ class Prepared:
         weights = {name: tensor.detach().clone() for name, tensor in tensors_of(self.model).items()}
         feed = next(iter(self._batches.feeds(0)))
         self.model.train()
-        if isinstance(trainer.microbatch, int):
-            self.step.microbatch = trainer.microbatch
-        elif trainer.microbatch == "auto":
+        if trainer.microbatch == "auto":
             self._find_microbatch(trainer.batch_size, feed, recorder, place.device)
         if place.compiles:
             # Not before: every size that is tried would be compiled.
@@ -164,9 +160,7 @@ class Prepared:
 
     def _free(self) -> None:
         self.optimizer.zero_grad()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back_memory()
 
 
 def unmarked(kind: str) -> AbstractContextManager[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from resnet_sweep.data import DeviceSplit, ImageData, Split, open_data, place
 from resnet_sweep.data.config import AugmentConfig, DataConfig
 from resnet_sweep.models.config import ModelConfig
 from resnet_sweep.training.config import Recipe
+from resnet_sweep.training.device import give_back_memory
 from resnet_sweep.training.prepared import Place, Prepared, tensors_of
 
 # Settings of a trainer that a captured step does not contain. Everything else is baked into
@@ -137,5 +137,4 @@ class Session:
         """Gives back the memory of the last network and its captured step."""
         self._key = self._prepared = None
         # A captured step refers to itself in a circle, and a graph's memory is its own.
-        gc.collect()
-        torch.cuda.empty_cache()  # Nothing where CUDA was never used.
+        give_back_memory()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from resnet_sweep.training.metrics import Meter, Reading
 from resnet_sweep.training.microbatch import part_sizes
-from resnet_sweep.training.optimizers import Optimizer
+from resnet_sweep.training.optimizers import AnyOptimizer
 
 Network = Callable[[Tensor], Tensor]
 
@@ -34,7 +34,7 @@ class TrainStep:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: AnyOptimizer,
         *,
         precision: str,
         label_smoothing: float = 0.0,

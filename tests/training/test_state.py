@@ -1,4 +1,3 @@
-import collections
 import logging
 import threading
 from collections.abc import Iterator
@@ -7,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from gates import Gate
 from torch import Tensor, nn
 
 from resnet_sweep.models.weights import read_tensors
@@ -14,18 +14,6 @@ from resnet_sweep.training.config import ObjectiveConfig
 from resnet_sweep.training.failures import Stopped
 from resnet_sweep.training.folder import RunFolder
 from resnet_sweep.training.state import RunState
-
-
-class Gate:
-    """A setting that holds every write up until it is opened."""
-
-    def __init__(self) -> None:
-        self.reached, self.opened = threading.Event(), threading.Event()
-
-    def __reduce__(self):
-        self.reached.set()
-        assert self.opened.wait(60)
-        return collections.OrderedDict, ()
 
 
 class Momentum:

@@ -1,4 +1,3 @@
-import collections
 import errno
 import resource
 import signal
@@ -12,22 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from gates import Gate
 
 from resnet_sweep.models.weights import read_tensors
 from resnet_sweep.training.checkpoint import snapshot
 from resnet_sweep.training.writer import Writer, staged
-
-
-class Gate:
-    """Something to be written that holds the write up until it is opened."""
-
-    def __init__(self) -> None:
-        self.reached, self.opened = threading.Event(), threading.Event()
-
-    def __reduce__(self):
-        self.reached.set()
-        assert self.opened.wait(60)
-        return collections.OrderedDict, ()
 
 
 @contextmanager
