@@ -7,11 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import needs
 import pytest
 from commands import ROOT, Command
 
 # Two torch processes with all cores each slow one another several times.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuses a CI_REQUIRE that asks for something unknown before anything runs."""
+    try:
+        needs.required()
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(scope="session")

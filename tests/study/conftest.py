@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import needs
 import pytest
 import sqlalchemy
 
@@ -70,7 +71,8 @@ def postgresql_server() -> Iterator[str]:
     """URL of the first database of a server on loopback that ends with the tests."""
     binaries = _server_binaries()
     if binaries is None:
-        pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
+        reason = "PostgreSQL's server is not installed: apt-get install postgresql"
+        needs.skip_or_fail("postgres", reason)
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
     port = _free_port()
     options: dict[str, Any] = {"cwd": folder, **_as_user(folder)}

@@ -10,8 +10,10 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
+import needs
 import pytest
 from commands import ROOT
 from optuna.trial import FrozenTrial
@@ -182,7 +184,8 @@ def test_submitit_on_this_machine(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_ray_on_this_machine(folder: Path) -> None:
-    pytest.importorskip("ray")
+    if find_spec("ray") is None:
+        needs.skip_or_fail("ray", "Ray is not installed: pip install hydra-ray-launcher")
     code, _, error = run(folder, *NATIVE, *RAY, "x=range(0,6)")
     assert code == 0, error
     check(folder, 6)
