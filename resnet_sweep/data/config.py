@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,18 +151,39 @@ def check_data(config: DataConfig) -> list[Fault]:
 
 
 def _check_root(config: DataConfig) -> list[Fault]:
-    faults: list[Fault] = []
-    if isinstance(config, CatsDogsConfig | ImageFolderConfig):
-        if not config.root:
-            faults.append(
-                Fault("data.root", None, "must be set", fix="type data.root=FOLDER of the images")
-            )
-        elif not Path(config.root).expanduser().exists():
-            faults.append(Fault("data.root", config.root, "does not exist"))
-    if (
-        isinstance(config, ImageFolderConfig)
-        and config.val_root is not None
-        and not Path(config.val_root).expanduser().is_dir()
-    ):
-        faults.append(Fault("data.val_root", config.val_root, "is not a folder"))
-    return faults
+    faults: list[Fault | None] = []
+    if isinstance(config, CatsDogsConfig | ImageFolderConfig) and not config.root:
+        fix = "type data.root=FOLDER of the images"
+        faults.append(Fault("data.root", None, "must be set", fix=fix))
+    elif isinstance(config, CatsDogsConfig):
+        faults.append(root_fault("data.root", config.root or ""))
+    elif isinstance(config, ImageFolderConfig):
+        faults.append(folder_fault("data.root", config.root or ""))
+    if isinstance(config, ImageFolderConfig) and config.val_root is not None:
+        faults.append(folder_fault("data.val_root", config.val_root))
+    return [fault for fault in faults if fault is not None]
+
+
+def root_fault(key: str, value: str) -> Fault | None:
+    """What is wrong with a path that must be a folder or a file, before anything is read."""
+    return _path_fault(key, value, takes_files=True)
+
+
+def folder_fault(key: str, value: str) -> Fault | None:
+    """What is wrong with a path that must be a folder, before anything is read."""
+    return _path_fault(key, value, takes_files=False)
+
+
+def _path_fault(key: str, value: str, *, takes_files: bool) -> Fault | None:
+    try:
+        mode = os.stat(Path(value).expanduser()).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return Fault(key, value, "does not exist")
+    except (OSError, ValueError, RuntimeError) as error:
+        # Unreadable folders above, names that are too long, ~ of a user who is not known.
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return Fault(key, value, f"cannot be looked at: {reason}")
+    if stat.S_ISDIR(mode) or (takes_files and stat.S_ISREG(mode)):
+        return None
+    rule = "is neither a folder nor a zip file" if takes_files else "is not a folder"
+    return Fault(key, value, rule)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+# Those of photographs. Pillow knows others by their content, whatever the file is called: for
+# EPS, for instance, it starts Ghostscript on what a stranger may have written.
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -25,13 +31,33 @@ _TRANSPOSED = {
 # below 2 the loss shows, above it the time is wasted.
 _DRAFT_MARGIN = 2
 _MAX_UINT16 = 65_535
+# Images of more pixels are decoded one at a time: Pillow's own limit is at 179 million, and one
+# for each core would need a machine's whole memory.
+_LARGE_PIXELS = 32_000_000
+_one_large = threading.Lock()
+
+
+def open_image(file: str | BinaryIO) -> Image.Image:
+    """Opens a file of one of the formats of photographs; what it is, its content says.
+
+    Raises:
+        Exception: Of many types, from Pillow, where it is none; ``reason_of`` words it.
+    """
+    return Image.open(file, formats=_formats())
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    # Pillow is built without some of them here and there.
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def decode(image: Image.Image, *, size: int, channels: int, resize: str) -> NDArray[np.uint8]:
     """Decodes one opened image: upright, over white, in the wanted colours and size.
 
     Args:
-        image: As ``Image.open`` gives it, of any mode; its pixels need not be read yet.
+        image: As ``open_image`` gives it, of any mode; its pixels need not be read yet.
         size: Height and width of the result in pixels.
         channels: 3 for colour, 1 for grey.
         resize: "crop" (shorter side to ``size``, then the centre) or "stretch".
@@ -43,6 +69,12 @@ def decode(image: Image.Image, *, size: int, channels: int, resize: str) -> NDAr
         Exception: Of many types, from Pillow, where the image is broken; ``reason_of`` words it.
     """
     image.draft(None, (_DRAFT_MARGIN * size, _DRAFT_MARGIN * size))  # only JPEGs heed it
+    is_large = image.width * image.height > _LARGE_PIXELS
+    with _one_large if is_large else nullcontext():
+        return _decode(image, size, channels, resize)
+
+
+def _decode(image: Image.Image, size: int, channels: int, resize: str) -> NDArray[np.uint8]:
     image.load()
     image = _upright(image)
     image = _opaque(image).convert("RGB" if channels == 3 else "L")
@@ -60,6 +92,8 @@ def reason_of(error: Exception) -> str:
     """Why an image could not be decoded, as a phrase for the user."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image that Pillow knows (empty, cut off or another kind of file)"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"too large to be decoded: {error}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(error) or "no reason given"
@@ -104,7 +138,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey scaled to 8; Pillow's own conversion clips at 255, which is nearly all white."""
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     if values.min() < 0 or values.max() > _MAX_UINT16:
         raise ValueError("pixels are 32-bit integers, whose white is unknown")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))

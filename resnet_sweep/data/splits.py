@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 
 from resnet_sweep.data.config import DataConfig
 from resnet_sweep.data.sources._base import Sample
+from resnet_sweep.data.sources._trees import shown
 from resnet_sweep.faults import DataError, Fault
 
 # The share of each class that validates where nothing is said: one in five.
 _VAL_SHARE = 5
+# Of many classes a message names so many.
+_NUM_NAMED = 12
 
 
 @dataclass(frozen=True)
@@ -157,9 +160,11 @@ class _Pools:
 
 def describe_counts(classes: Sequence[str], counts: Sequence[int]) -> str:
     """Counts a class as text, cut where there are many classes: "cat 20, dog 18"."""
-    shown = [f"{name} {num}" for name, num in list(zip(classes, counts, strict=True))[:12]]
-    hidden = len(classes) - len(shown)
-    return ", ".join(shown) + (f" and {hidden} more classes" if hidden else "")
+    pairs = list(zip(classes, counts, strict=True))[:_NUM_NAMED]
+    hidden = len(classes) - len(pairs)
+    return ", ".join(f"{shown(name)} {num}" for name, num in pairs) + (
+        f" and {hidden} more classes" if hidden else ""
+    )
 
 
 def _take_val(
@@ -199,6 +204,12 @@ def _check_classes(samples: Sequence[Sample], classes: Sequence[str], root: str)
                 )
             ]
         )
+    empty = [shown(name) for name, count in zip(classes, counts, strict=True) if not count]
+    if empty:
+        more = f" and {len(empty) - _NUM_NAMED} more" if len(empty) > _NUM_NAMED else ""
+        rule = f"has classes without an image: {', '.join(empty[:_NUM_NAMED])}{more}"
+        fix = "put images into their folders, or remove these"
+        raise DataError([Fault("data.root", root, rule, fix=fix)])
 
 
 def _largest_balanced(left: Sequence[int]) -> int:

@@ -131,7 +131,7 @@ def test_largest_possible_count_that_is_named_does_work():
         ((0, 0), DataConfig(), "cat 0, dog 0"),
         ((5, 5), DataConfig(num_val=10), r"num_train=null: must give .* dog 0 after 10 for"),
         ((5, 1), DataConfig(), r"num_train=null: must give every class .* cat 4, dog 0"),
-        ((5, 5, 0), DataConfig(), r"num_val=null: needs cat 1, dog 1, owl 1, but .* owl 0"),
+        ((5, 5, 0), DataConfig(), r"root=.*: has classes without an image: owl; put im"),
         ((5, 5), DataConfig(num_train=20, num_val=20, num_test=20), "3 faults"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_sweep.data.config import (
@@ -57,7 +56,7 @@ def num_classes_of(config: DataConfig) -> int | None:
             return 10
         case CatsDogsConfig() | OxfordPetsConfig():
             return 2
-        case ImageFolderConfig(root=str(root)) if Path(root).expanduser().is_dir():
+        case ImageFolderConfig():
             from resnet_sweep.data.sources.image_folder import find_folders
 
             try:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import tarfile
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +17,9 @@ from resnet_sweep.faults import DataError, Fault
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+# What torchvision and what it unpacks with raise for files that are missing, cut short or others.
+_UNUSABLE = (RuntimeError, OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
 def download_root(config: OxfordPetsConfig | Cifar10Config) -> Path:
@@ -45,7 +51,7 @@ def obtain(
         warnings.simplefilter("ignore")
         try:
             return load(root, False)
-        except (RuntimeError, OSError) as error:
+        except _UNUSABLE as error:
             if not config.download:
                 rule = f"does not hold {config.name} complete ({error})"
                 fix = f"type data.download=true to fetch {size}, or point data.root to it"
@@ -55,7 +61,10 @@ def obtain(
             with locked(root / f"{config.name}.lock", "downloads"):
                 log.info("downloading %s (%s) into %s", config.name, size, root)
                 return load(root, True)
-        except (RuntimeError, OSError) as error:
+        except _UNUSABLE as error:
             rule = f"cannot be filled with {config.name}: {error}"
-            fix = "check the network, or point data.root to a copy with data.download=false"
+            fix = (
+                "check the network and remove what is there in part, or point data.root to a copy "
+                "with data.download=false"
+            )
             raise DataError([Fault("data.root", str(root), rule, fix=fix)]) from error

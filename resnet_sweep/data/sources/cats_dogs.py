@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnet_sweep.data.config import CatsDogsConfig
+from resnet_sweep.data.config import CatsDogsConfig, root_fault
 from resnet_sweep.data.sources._base import Sample, Source
-from resnet_sweep.data.sources._trees import Entry, FolderTree, Tree, ZipTree
+from resnet_sweep.data.sources._folders import FolderTree, visible
+from resnet_sweep.data.sources._trees import Entry, Tree, shown
+from resnet_sweep.data.sources._zips import ZipTree
 from resnet_sweep.faults import DataError, Fault
 
 if TYPE_CHECKING:
@@ -92,43 +93,46 @@ def _find(config: CatsDogsConfig) -> tuple[Tree, list[_Labelled]]:
         raise DataError(
             [Fault("data.root", None, "must be set", fix="type data.root=FOLDER of the images")]
         )
+    fault = root_fault("data.root", config.root)
+    if fault is not None:
+        raise DataError([fault])
     root = Path(config.root).expanduser()
     if root.is_file():
         return _find_in_zip(root)
-    if not root.is_dir():
-        raise DataError([Fault("data.root", config.root, "does not exist")])
     tree = FolderTree(root)
     entries = tree.entries(ignored=_IGNORED)
     found = [image for image in map(_label, entries) if image is not None]
     if found:
         return tree, found
     zips = sorted(
-        path
-        for path in root.glob("*.zip")
-        if path.name.lower().removesuffix(".zip") not in _IGNORED
+        Path(entry.path)
+        for entry in visible(root, "data.root")
+        if (name := entry.name.lower()).endswith(".zip")
+        and name.removesuffix(".zip") not in _IGNORED
+        and entry.is_file()
     )
     if len(zips) == 1:
         return _find_in_zip(zips[0])
-    what = f"holds several zip files ({', '.join(path.name for path in zips)})" if zips else ""
+    what = (
+        f"holds several zip files ({', '.join(shown(path.name) for path in zips)})" if zips else ""
+    )
     raise DataError([_not_recognised(root, what or f"holds {len(entries)} images without a class")])
 
 
 def _find_in_zip(path: Path) -> tuple[Tree, list[_Labelled]]:
-    if not zipfile.is_zipfile(path):
-        raise DataError([Fault("data.root", str(path), "is neither a folder nor a zip file")])
     tree = ZipTree(path)
     entries = tree.entries(ignored=_IGNORED)
     found = [image for image in map(_label, entries) if image is not None]
     if found:
         return tree, found
-    if inner := tree.zips_inside():
+    if inner := tree.zips_inside:
         # Reading a compressed zip inside a zip would unpack all before each image again.
         raise DataError(
             [
                 Fault(
                     "data.root",
-                    str(path),
-                    f"holds no images but other zip files ({', '.join(inner)})",
+                    shown(path),
+                    f"holds no images but other zip files ({', '.join(map(shown, inner))})",
                     fix="unzip this outer file once and set data.root to the folder",
                 )
             ]
@@ -143,14 +147,14 @@ def _one_base(tree: Tree, found: list[_Labelled]) -> list[_Labelled]:
         return found
     choices = tuple(f"{tree.location(base)} ({num} images)" for base, num in sorted(bases.items()))
     raise DataError(
-        [Fault("data.root", str(tree.root), "has cats and dogs in several folders", choices)]
+        [Fault("data.root", shown(tree.root), "has cats and dogs in several folders", choices)]
     )
 
 
 def _not_recognised(root: Path, found: str) -> Fault:
     return Fault(
         "data.root",
-        str(root),
+        shown(root),
         f"is in no layout of cats and dogs: it {found}",
         fix=f"it may hold {_LAYOUTS}",
     )

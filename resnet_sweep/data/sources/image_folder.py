@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from resnet_sweep.data.config import ImageFolderConfig
+from resnet_sweep.data.config import ImageFolderConfig, folder_fault
 from resnet_sweep.data.sources._base import Sample, Source
-from resnet_sweep.data.sources._trees import FolderTree, is_image_name
+from resnet_sweep.data.sources._folders import FolderTree, subfolders, visible
+from resnet_sweep.data.sources._trees import is_image_name, shown
 from resnet_sweep.faults import DataError, Fault
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _VAL_NAMES = ("val", "valid", "validation")
 # A root that has only these is divided already; anything else in it is a class.
 _SPLIT_NAMES = frozenset({"train", *_VAL_NAMES, "test"})
+# Of many classes a message names so many.
+_NUM_NAMED = 12
 
 
 @dataclass(frozen=True)
@@ -46,23 +48,23 @@ def find_folders(config: ImageFolderConfig) -> Folders:
     root = _existing("data.root", config.root)
     val = None if config.val_root is None else _existing("data.val_root", config.val_root)
     train = root
-    names = _subfolders(root)
+    names = subfolders(root, "data.root")
     if "train" in names and names <= _SPLIT_NAMES:
         train = root / "train"
         inside = [root / name for name in _VAL_NAMES if name in names]
         val = val or (inside[0] if inside else None)
-    classes = tuple(sorted(_subfolders(train)))
+    classes = tuple(sorted(subfolders(train, "data.root")))
     if not classes:
         raise DataError([_no_classes(train)])
-    unknown = sorted(_subfolders(val) - set(classes)) if val else []
-    if unknown:
+    unknown = sorted(subfolders(val, "data.val_root") - set(classes)) if val else []
+    if val is not None and unknown:
         raise DataError(
             [
                 Fault(
                     "data.val_root",
-                    str(val),
-                    f"has classes that {train} has not: {', '.join(unknown)}",
-                    classes,
+                    shown(val),
+                    f"has classes that {shown(train)} has not: {_listed(unknown)}",
+                    tuple(map(shown, classes[:_NUM_NAMED])),
                 )
             ]
         )
@@ -96,7 +98,7 @@ class ImageFolder(Source):
         return tree.open(path)
 
     def _add(self, folder: Path, split: Literal["train", "val"] | None) -> None:
-        tree = FolderTree(folder)
+        tree = FolderTree(folder, key="data.root" if split != "val" else "data.val_root")
         labels = {name: label for label, name in enumerate(self._classes)}
         for entry in tree.entries():
             top, slash, _ = entry.path.partition("/")
@@ -112,30 +114,22 @@ class ImageFolder(Source):
 def _existing(key: str, value: str | None) -> Path:
     if value is None:
         raise DataError([Fault(key, None, "must be set", fix=f"type {key}=FOLDER of the images")])
-    path = Path(value).expanduser()
-    if not path.is_dir():
-        rule = "is not a folder" if path.exists() else "does not exist"
-        raise DataError([Fault(key, value, rule)])
-    return path
+    fault = folder_fault(key, value)
+    if fault is not None:
+        raise DataError([fault])
+    return Path(value).expanduser()
 
 
-def _subfolders(folder: Path) -> set[str]:
-    return {entry.name for entry in _visible(folder) if entry.is_dir()}
-
-
-def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            yield from (entry for entry in entries if not entry.name.startswith((".", "__MACOSX")))
-    except OSError as error:
-        raise DataError([Fault("data.root", str(folder), f"cannot be read: {error}")]) from error
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NUM_NAMED} more" if len(names) > _NUM_NAMED else ""
+    return ", ".join(map(shown, names[:_NUM_NAMED])) + more
 
 
 def _no_classes(folder: Path) -> Fault:
-    num_images = sum(is_image_name(entry.name) for entry in _visible(folder))
+    num_images = sum(is_image_name(entry.name) for entry in visible(folder, "data.root"))
     return Fault(
         "data.root",
-        str(folder),
+        shown(folder),
         f"must hold one folder for each class, but holds no folder and {num_images} images",
         fix="put the images of each class into a folder of its own",
     )

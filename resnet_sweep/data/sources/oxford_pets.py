@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from resnet_sweep.data.config import OxfordPetsConfig
 from resnet_sweep.data.sources._base import Sample, Source
 from resnet_sweep.data.sources._downloads import obtain
-from resnet_sweep.data.sources._trees import FolderTree
+from resnet_sweep.data.sources._folders import FolderTree
+from resnet_sweep.data.sources._trees import shown
 from resnet_sweep.faults import DataError, Fault
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ class OxfordPets(Source):
     def _incomplete(self, missing: Sequence[str]) -> Fault:
         return Fault(
             "data.root",
-            str(self._tree.root),
-            f"lacks {len(missing)} images of its lists, the first is {missing[0]}",
-            fix=f"remove {self._folder} and type data.download=true to fetch it again",
+            shown(self._tree.root),
+            f"lacks {len(missing)} images of its lists, the first is {shown(missing[0])}",
+            fix=f"remove {shown(self._folder)} and type data.download=true to fetch it again",
         )
 
 
@@ -79,12 +80,20 @@ def _load(root: Path, download: bool) -> Path:
 def _read_list(path: Path) -> list[tuple[str, int]]:
     """Names and labels of lines such as "Abyssinian_1 1 1 1": name, breed, species, number."""
     samples = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(_lines_of(path), start=1):
         fields = line.split()
         if not fields or fields[0].startswith("#"):
             continue
         if len(fields) < 3 or fields[2] not in ("1", "2"):
             rule = f"must say name, breed, species (1 or 2), number in line {number}: {line!r}"
-            raise DataError([Fault("data.root", str(path), rule)])
+            raise DataError([Fault("data.root", shown(path), rule)])
         samples.append((fields[0], int(fields[2]) - 1))
     return samples
+
+
+def _lines_of(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        rule = f"cannot be read: {error}"
+        raise DataError([Fault("data.root", shown(path), rule)]) from error
