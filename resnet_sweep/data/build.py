@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_sweep.data.checksum import checksum_of
 from resnet_sweep.data.config import DataConfig, cache_dir
 from resnet_sweep.data.decode import decode, quiet_pillow, reason_of
 from resnet_sweep.data.sources._base import Sample, Source
@@ -27,10 +28,14 @@ from resnet_sweep.faults import DataError, Fault
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 IMAGES_FILE = "images.npy"
 LABELS_FILE = "labels.npy"
 META_FILE = "meta.json"
+# In meta.json, of all else in it and of both array files.
+CHECKSUM = "checksum"
+# Of many broken images a message names so many.
+_NUM_NAMED = 10
 _CHUNK = 16  # images a thread decodes before it asks for more
 _PROGRESS_EVERY_S = 5.0
 
@@ -76,15 +81,31 @@ def build_cache(source: Source, config: DataConfig, folder: Path, key: str) -> N
         "skipped": [[samples[index].location, reason] for index, reason in broken.items()],
         "names": [sample.name for sample in chosen],
     }
+    del images
+    meta[CHECKSUM] = checksum_of(meta, array_files(folder))
     (folder / META_FILE).write_text(json.dumps(meta, indent=1))
 
 
-def broken_error(skipped: Iterable[Sequence[str]]) -> DataError:
-    """One error that names every broken image; skipped: (location, reason) of each."""
-    faults = [Fault("data.root", where, f"is broken: {reason}") for where, reason in skipped]
-    last = faults[-1]
+def array_files(folder: Path) -> tuple[Path, Path]:
+    """Files of a cache beside its meta data."""
+    return folder / IMAGES_FILE, folder / LABELS_FILE
+
+
+def broken_error(skipped: Sequence[Sequence[str]]) -> DataError:
+    """One error that names the first broken images and counts them all.
+
+    Args:
+        skipped: Location and reason of each.
+    """
+    rules = [(where, f"is broken: {reason}") for where, reason in skipped[:_NUM_NAMED]]
+    if len(skipped) > _NUM_NAMED:
+        rules.append((f"{len(skipped) - _NUM_NAMED} more images", "are broken as well"))
     fix = "replace or remove these files, or type data.on_corrupt=skip to leave them out"
-    return DataError([*faults[:-1], Fault(last.key, last.value, last.rule, fix=fix)])
+    fixes = [""] * (len(rules) - 1) + [fix]
+    return DataError(
+        Fault("data.root", where, rule, fix=fix)
+        for (where, rule), fix in zip(rules, fixes, strict=True)
+    )
 
 
 def _decode_selection(
@@ -112,7 +133,7 @@ def _decode_selection(
             path.rename(folder / IMAGES_FILE)
             return selection, broken
         if config.on_corrupt == "error":
-            raise broken_error((samples[i].location, reason) for i, reason in failed.items())
+            raise broken_error([(samples[i].location, reason) for i, reason in failed.items()])
         for index, reason in failed.items():
             log.warning("left out %s: %s", samples[index].location, reason)
         broken |= failed

@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_sweep.data.build import (
+    CHECKSUM,
     FORMAT_VERSION,
-    IMAGES_FILE,
-    LABELS_FILE,
     META_FILE,
+    array_files,
     broken_error,
     build_cache,
     cache_folder,
 )
+from resnet_sweep.data.checksum import checksum_of
 from resnet_sweep.data.config import DataConfig
 from resnet_sweep.data.dataset import ImageData, Split
 from resnet_sweep.data.locks import locked
@@ -106,6 +107,8 @@ def _build_and_publish(source: Source, config: DataConfig, folder: Path, key: st
     started_s = time.monotonic()
     try:
         build_cache(source, config, own, key)
+        if _key(build_source(config), config) != key:
+            raise DataError([_changed_meanwhile(config)])
         while not _rename(own, folder):
             # Without locks another process may have been faster.
             if _open_cache(folder, key, config) is not None:
@@ -114,6 +117,13 @@ def _build_and_publish(source: Source, config: DataConfig, folder: Path, key: st
     finally:
         shutil.rmtree(own, ignore_errors=True)
     log.info("the cache %s took %.1f s", folder, time.monotonic() - started_s)
+
+
+def _changed_meanwhile(config: DataConfig) -> Fault:
+    # What was decoded is neither what was there before nor what is there now.
+    rule = "changed while its images were decoded"
+    fix = "start again when nothing is written there any more"
+    return Fault("data.root", getattr(config, "root", config.name), rule, fix=fix)
 
 
 def _rename(own: Path, folder: Path) -> bool:
@@ -159,9 +169,10 @@ def _open_cache(
     try:
         meta = json.loads((folder / META_FILE).read_text())
         data = _read(folder, meta, key, config)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if tells:
-            log.warning("the cache %s is damaged and will be made again: %s", folder, error)
+            reason = str(error) or type(error).__name__
+            log.warning("the cache %s is damaged and will be made again: %s", folder, reason)
         return None
     skipped = meta["skipped"]
     if skipped and config.on_corrupt == "error":
@@ -176,12 +187,18 @@ def _open_cache(
 def _read(folder: Path, meta: Any, key: str, config: DataConfig) -> ImageData:
     if (meta["version"], meta["key"]) != (FORMAT_VERSION, key):
         raise ValueError(f"it is version {meta['version']} for key {meta['key']}")
+    # Before anything in it is believed.
+    wanted = meta.pop(CHECKSUM)
+    if checksum_of(meta, array_files(folder)) != wanted:
+        raise ValueError("its bytes are not those that were written")
     names = meta["names"]
-    images = map_images(folder / IMAGES_FILE)
-    labels: NDArray[np.int64] = np.load(folder / LABELS_FILE)
+    images_path, labels_path = array_files(folder)
+    images, labels = map_array(images_path), np.array(map_array(labels_path))
     expected = (len(names), config.image_size, config.image_size, config.channels)
-    if images.shape != expected or labels.shape != expected[:1] or images.dtype != np.uint8:
+    if images.shape != expected or labels.shape != expected[:1]:
         raise ValueError(f"images {images.shape}, labels {labels.shape}, expected {expected}")
+    if images.dtype != np.uint8 or labels.dtype != np.int64:
+        raise ValueError(f"images of {images.dtype}, labels of {labels.dtype}")
     ends = np.cumsum([meta["num_train"], meta["num_val"], meta["num_test"]]).tolist()
     if ends[-1] != len(names):
         raise ValueError(f"{len(names)} names for splits that end at {ends}")
@@ -202,15 +219,14 @@ def _read(folder: Path, meta: Any, key: str, config: DataConfig) -> ImageData:
     )
 
 
-def map_images(path: Path) -> NDArray[np.uint8]:
+def map_array(path: Path) -> NDArray[Any]:
     """Maps an array file copy-on-write, so that torch takes it without a copy or a warning.
 
     Linux refuses a writable private map that is larger than all memory; such a file is mapped
-    read-only, which it does not count.
+    read-only, which it does not count. Not np.load, which takes pickles and zip files for
+    arrays as well.
     """
-    images: NDArray[np.uint8]
     try:
-        images = np.load(path, mmap_mode="c")
+        return np.lib.format.open_memmap(path, mode="c")
     except OSError:
-        images = np.load(path, mmap_mode="r")
-    return images
+        return np.lib.format.open_memmap(path, mode="r")

@@ -9,7 +9,7 @@ import torch
 
 from resnet_sweep.data import EvalBatches, Split, TrainBatches, open_data, place
 from resnet_sweep.data import batches as module
-from resnet_sweep.data.cache import map_images
+from resnet_sweep.data.cache import map_array
 from resnet_sweep.data.config import AugmentConfig, CatsDogsConfig
 from resnet_sweep.faults import DataError
 
@@ -152,7 +152,7 @@ def test_data_larger_than_memory_is_read_by_the_row(tmp_path):
     num = 64 * 2**30 // (256 * 256 * 3)
     path = tmp_path / "images.npy"
     np.lib.format.open_memmap(path, "w+", np.uint8, (num, 256, 256, 3))  # a hole: no disk
-    split = Split(map_images(path), np.zeros(num, np.int64), ("",) * num)
+    split = Split(map_array(path), np.zeros(num, np.int64), ("",) * num)
     batches = train_batches(split, batch_size=32)
     before = resident_bytes()
     for _, (images, _) in zip(range(3), batches.epoch(0), strict=False):

@@ -329,7 +329,7 @@ def test_a_file_larger_than_memory_can_be_mapped(tmp_path):
     num = 64 * 2**30 // (100 * 100 * 3)
     path = tmp_path / "images.npy"
     np.lib.format.open_memmap(path, "w+", np.uint8, (num, 100, 100, 3))
-    images = cache.map_images(path)
+    images = cache.map_array(path)
     assert images.shape[0] == num
     assert images[num - 1].max() == 0
 
