@@ -11,8 +11,8 @@ from pathlib import Path
 from resnet_sweep.faults import UserError
 from resnet_sweep.outcome import ExitCode, leave_quietly
 from resnet_sweep.study.folder import StudyFolder
-from resnet_sweep.study.locks import is_held
 from resnet_sweep.study.reading import Snapshot, open_study, read_study
+from resnet_sweep.study.sessions import is_at_work
 
 _NUM_ROWS = 50
 _POLL_S = 0.5
@@ -68,7 +68,7 @@ def _follow(folder: Path) -> None:
     )
     view.start()
     try:
-        while is_held(files.sweep_lock):
+        while is_at_work(files):
             time.sleep(_POLL_S)
     except KeyboardInterrupt:
         pass

@@ -124,8 +124,8 @@ class StudyOnDisk:
         return self._hold(self.folder.worker_lock(worker))
 
     def sweep_lives(self) -> FileLock:
-        """Holds the lock of the sweep."""
-        return self._hold(self.folder.sweep_lock)
+        """Holds the lock of a sweep at work."""
+        return self._hold(self.folder.session("s"))
 
     def close(self) -> None:
         """Everybody dies, and the storage is closed."""

@@ -47,13 +47,17 @@ class StudyFolder:
 
     @property
     def sweep_lock(self) -> Path:
-        """Held by the sweep that works on the study."""
+        """Held by a sweep while it begins, or joins others."""
         return self.path / "sweep.lock"
 
     @property
-    def session(self) -> Path:
-        """Id of the newest sweep; workers of an older one end when they read it."""
-        return self.path / "session"
+    def sessions(self) -> Path:
+        """A file for each sweep that works on the study."""
+        return self.path / "sessions"
+
+    def session(self, name: str) -> Path:
+        """Held by a sweep as long as it lives; its workers end when it is gone."""
+        return self.sessions / name
 
     @property
     def claim_lock(self) -> Path:

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import is_held
-from resnet_sweep.study.tickets import BURNT, INTERRUPTED, LOST, Ledger, session_of
+from resnet_sweep.study.tickets import BURNT, INTERRUPTED, LOST, Ledger, is_of, session_of
 
 # How a trial ends whose time was up and whose process did not even end by itself.
 _TIMEOUT = "timeout"
@@ -168,7 +168,7 @@ class Queue:
         return [
             number
             for number, trial in self.ledger.running.items()
-            if session_of(trial) != session and self._is_alive(trial)
+            if not is_of(trial, session) and self._is_alive(trial)
         ]
 
     def has_failed_too_often(self) -> bool:
@@ -215,7 +215,8 @@ class Queue:
         }[reason]
         for trial in dead:
             assert trial.datetime_start is not None
-            seconds = (datetime.now() - trial.datetime_start).total_seconds()
+            # A clock may have been set back since.
+            seconds = max(0.0, (datetime.now() - trial.datetime_start).total_seconds())
             limit = self.budget.killed_after_s
             if reason == LOST and limit is not None and seconds > limit:
                 late = f"{_TIMEOUT}: its process had to be killed"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from resnet_sweep.faults import ConfigError, Fault, ResultsError
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import is_held
+from resnet_sweep.study.sessions import has_sweep
 from resnet_sweep.study.standing import (
     COMPLETE,
     FAIL,
@@ -177,7 +178,7 @@ class Snapshot:
         best: The best ticket; of several objectives all that no other one dominates.
         running: Tickets that a living worker runs, oldest first.
         num_workers: Workers alive.
-        is_active: Whether a sweep works on the study now.
+        is_active: Whether a sweep, or a worker that has outlived its own, works on it now.
         is_order_dependent: Whether drawn trials ran side by side: their values depend on
             the order in which others ended.
         taken_at: When.
@@ -247,7 +248,7 @@ class Snapshot:
             best=best_of(tickets, maximize),
             running=tuple(sorted(running, key=started)),
             num_workers=num_workers,
-            is_active=lives.has_sweep,
+            is_active=lives.has_sweep or num_workers > 0,
             is_order_dependent=ran_side_by_side(tickets, len(planned)),
             taken_at=now,
             left_s=left_s(tickets, running, num_workers, now),
@@ -301,7 +302,7 @@ class _Lives:
     def __init__(self, folder: StudyFolder) -> None:
         self._folder = folder
         self._workers: dict[str, bool] = {}
-        self.has_sweep = is_held(folder.sweep_lock)
+        self.has_sweep = has_sweep(folder)
 
     def is_alive(self, trial: FrozenTrial) -> bool:
         worker = trial.user_attrs.get("worker")

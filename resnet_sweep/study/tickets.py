@@ -15,6 +15,8 @@ INTERRUPTED = "interrupted"
 LOST = "lost"
 # Attribute of the study: numbers of trials that failed on a slot which was closed for it.
 BURNT = "burnt"
+# Attribute of the study: how many trials had ended that the newest tables show.
+NUM_SHOWN = "num_shown"
 # Ends that say something about the trial, never about the slot that it ran on.
 _NOT_THE_SLOTS_FAULT = frozenset({INTERRUPTED, "config", "data", "non_finite", "timeout"})
 # A trial that fails sooner than this has failed "at once".
@@ -170,14 +172,26 @@ class Ledger:
         """Tickets that have failed for good."""
         return sum(map(self.is_done, self._failed))
 
+    def num_ended(self) -> int:
+        """Trials that have ended, in whichever state."""
+        return sum(self.counts.values())
+
     def num_done(self) -> int:
         """Tickets that need no further attempt."""
         return sum(self.is_done(ticket) for ticket in self.tickets)
 
 
 def session_of(trial: FrozenTrial) -> str:
-    """The sweep that ran a trial: a worker's name begins with it."""
+    """The session that ran a trial: a worker's name begins with it.
+
+    Workers that a cluster has started again have one of their own, ``<session>.<restart>``.
+    """
     return str(trial.user_attrs.get("worker", "")).rpartition("-")[0]
+
+
+def is_of(trial: FrozenTrial, session: str) -> bool:
+    """Whether a sweep's workers run a trial, started again by a cluster or not."""
+    return session_of(trial).partition(".")[0] == session
 
 
 def _has_all_values(trial: FrozenTrial) -> bool:

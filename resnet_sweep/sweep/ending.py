@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from resnet_sweep.files import replacing
 from resnet_sweep.study.queue import Queue
-from resnet_sweep.study.tickets import INTERRUPTED
+from resnet_sweep.study.tickets import INTERRUPTED, NUM_SHOWN
 
 if TYPE_CHECKING:
     from resnet_sweep.sweep.engine import Sweep
@@ -47,9 +47,13 @@ def finish(sweep: Sweep, queue: Queue, task: Task, error: BaseException | None) 
     try:
         _report(sweep)
     finally:
-        # Last of all: it tells the same command that this sweep came to its end.
         _write_best(sweep)
     num_left, has_failed = queue.num_open(), queue.has_failed_too_often()
+    if not num_left:
+        # Nothing is left for workers of sweeps that are dead, and their names can go.
+        sweep.session.withdraw()
+    # It tells the same command that the tables are whole.
+    sweep.study.set_user_attr(NUM_SHOWN, queue.ledger.num_ended())
     if num_left and not has_failed:
         from resnet_sweep.sweep.engine import typed_again
 
@@ -113,7 +117,7 @@ def _refuse_nothing(sweep: Sweep, num_left: int) -> None:
 
 def _tidy(sweep: Sweep, task: Task) -> None:
     """Lets go of what is large in trials that are not among the best."""
-    from resnet_sweep.sweep.runner import folders_of, ranking
+    from resnet_sweep.sweep.ranking import folders_of, ranking
 
     keep = sweep.options.keep_checkpoints
     if keep is None or len(sweep.options.directions) > 1:
@@ -150,8 +154,10 @@ def _report(sweep: Sweep) -> None:
     from resnet_sweep.report.terminal import tell_and_write
     from resnet_sweep.study.reading import Snapshot
 
-    # It is this sweep that still holds the lock.
-    snapshot = replace(Snapshot.take(sweep.study, sweep.folder), is_active=False, left_s=None)
+    snapshot = Snapshot.take(sweep.study, sweep.folder)
+    if not sweep.session.has_company():
+        # It is this sweep alone that still seems to work on it.
+        snapshot = replace(snapshot, is_active=False, left_s=None)
     report = Report([study_source(snapshot, sweep.folder.path)])
     # A file has no width; a terminal that is too narrow gets fewer columns.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import secrets
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +16,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from resnet_sweep.faults import ConfigError
 from resnet_sweep.files import replacing
 from resnet_sweep.study.folder import StudyFolder
+from resnet_sweep.study.sessions import Session
 from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.config import Options, check_options
+from resnet_sweep.sweep.found import home_of, is_unfinished
 from resnet_sweep.sweep.frozen import changed_sources, freeze, frozen_loader
 from resnet_sweep.sweep.identity import (
     differences,
@@ -30,7 +30,7 @@ from resnet_sweep.sweep.identity import (
 )
 from resnet_sweep.sweep.place import Place, find_place
 from resnet_sweep.sweep.plan import Plan, check_plan, make_plan
-from resnet_sweep.sweep.slots import num_slots
+from resnet_sweep.sweep.slots import num_slots, workers_outlive
 from resnet_sweep.sweep.stopping import StopFlag
 from resnet_sweep.sweep.taken import Command, kept_by, recomposed, typed_for_hydra
 from resnet_sweep.sweep.takeover import take_over
@@ -49,7 +49,8 @@ class Sweep:
     Attributes:
         options: The sweeper's settings, names and URLs made concrete.
         plan: Tickets and space.
-        place: The study's folder, held.
+        place: The study's folder.
+        session: This sweep, among those that work on the study.
         context: Of Hydra, composing from the frozen sources.
         function: The application's task function.
         master: The sweep's configuration, naming the folder.
@@ -62,6 +63,7 @@ class Sweep:
     options: Options
     plan: Plan
     place: Place
+    session: Session
     context: HydraContext
     function: TaskFunction
     master: DictConfig
@@ -118,7 +120,7 @@ class Engine:
         digest = overrides_hash(self.config, self.task.free_keys)
         num_tickets = self.options.n_trials if plan is None else plan.num_tickets
         place: Place | None = None
-        begun = False
+        sweep: Sweep | None = None
         try:
             with stop.shielded():
                 place = find_place(
@@ -139,11 +141,14 @@ class Engine:
 
             with stop.shielded():
                 sweep = self._open(plan, place, stop)
-                begun = True
+                # From here on others may join.
+                place.leave()
                 run_workers(sweep, self.task)
         finally:
-            if place is not None:
-                place.leave(unused=not begun)
+            if sweep is not None:
+                sweep.session.end()
+            elif place is not None:
+                place.leave(unused=True)
 
     def _plan(self, arguments: Sequence[str]) -> Plan:
         loader = self.context.config_loader
@@ -209,16 +214,23 @@ class Engine:
         master = self._master(frozen, folder)
         identity = study_identity(options, plan, master, self.task.free_keys)
         study = self._study(options, plan, place, identity)
-        with replacing(folder.session) as path:
-            path.write_text(secrets.token_hex(4))
+        session = Session.begin(folder, workers_outlive=workers_outlive(self.config))
         # Last: a folder that has it, holds a study that has begun.
         if not folder.multirun_yaml.exists():
             self._write_multirun(options, folder, master)
-        self._say_where(place, study, changed)
-        context = dataclasses.replace(self.context, config_loader=frozen)
-        seed = int(study.user_attrs["seed"])
+        self._say_where(place, study, changed, session)
         return Sweep(
-            options, plan, place, context, self.function, master, study, seed, self.num_slots, stop
+            options=options,
+            plan=plan,
+            place=place,
+            session=session,
+            context=dataclasses.replace(self.context, config_loader=frozen),
+            function=self.function,
+            master=master,
+            study=study,
+            seed=int(study.user_attrs["seed"]),
+            num_slots=self.num_slots,
+            stop=stop,
         )
 
     def _concrete(self, place: Place) -> Options:
@@ -303,7 +315,9 @@ class Engine:
         with replacing(folder.multirun_yaml) as path:
             OmegaConf.save(config, path)
 
-    def _say_where(self, place: Place, study: optuna.Study, changed: list[str]) -> None:
+    def _say_where(
+        self, place: Place, study: optuna.Study, changed: list[str], session: Session
+    ) -> None:
         from resnet_sweep.study.storage import describe
 
         shown = shown_path(place.folder.path, self.base)
@@ -311,7 +325,10 @@ class Engine:
             log.info("study %s in %s", study.study_name, shown)
             log.debug("storage: %s", describe(self.options.storage, place.folder))
             return
-        log.info("goes on with the study in %s", shown)
+        if session.has_company():
+            log.info("works together with another sweep on the study in %s", shown)
+        else:
+            log.info("goes on with the study in %s", shown)
         if changed:
             log.warning(
                 "changed since the study was started, and not used by it: %s", ", ".join(changed)
@@ -327,65 +344,6 @@ def refuse(faults: Sequence[Any]) -> None:
 def shown_path(path: Path, base: Path) -> str:
     """A path as seen from where the user is, if it is below."""
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
-
-
-def home_of(options: Options) -> Path | None:
-    """Where the study lives that an earlier command has begun under this name in this storage.
-
-    Args:
-        options: The sweeper's settings.
-    """
-    if options.storage is None or options.study_name is None:
-        return None
-    from optuna import load_study
-
-    from resnet_sweep.study.storage import absolute_url, close_storage, open_storage
-
-    file = absolute_url(options.storage).partition(":///")[2].partition("?")[0]
-    if options.storage.startswith(("sqlite", "journal")) and not Path(file).is_file():
-        # Nothing is written before the sweep is known to be right.
-        return None
-    with tempfile.TemporaryDirectory() as nowhere:
-        storage = open_storage(options.storage, StudyFolder(Path(nowhere)))
-        try:
-            home = load_study(study_name=options.study_name, storage=storage).user_attrs
-        except KeyError:
-            return None
-        finally:
-            close_storage(storage)
-    return Path(home["folder"]) if "folder" in home else None
-
-
-def is_unfinished(folder: StudyFolder, num_tickets: int | None) -> bool:
-    """Whether a study has fewer ended tickets than are wanted, or its tables are missing.
-
-    Args:
-        folder: The study's.
-        num_tickets: How many are wanted; None for as many as the study has.
-    """
-    from resnet_sweep.study.reading import open_study
-    from resnet_sweep.study.storage import close_storage
-    from resnet_sweep.study.tickets import BURNT, Ledger
-
-    try:
-        study = open_study(folder.path)
-    except ConfigError as error:
-        log.debug("%s", error)
-        return False
-    attrs, trials = study.user_attrs, study.get_trials(deepcopy=False)
-    close_storage(study._storage)
-    ledger = Ledger(attrs.get("retry", {}))
-    ledger.burnt = frozenset(attrs.get(BURNT, ()))
-    ledger.update(trials)
-    wanted = attrs["plan"]["n_trials"] if num_tickets is None else num_tickets
-    if ledger.num_done() < wanted and not attrs.get("used_up"):
-        return True
-    # The newest sweep was killed before its end, when it writes this file and nobody else does.
-    ended = folder.optimization_results_yaml
-    try:
-        return ended.stat().st_mtime_ns < folder.session.stat().st_mtime_ns
-    except FileNotFoundError:
-        return True
 
 
 def started_as() -> list[str]:

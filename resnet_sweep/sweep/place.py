@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,18 +14,21 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import FileLock
+from resnet_sweep.study.sessions import has_begun, has_sweep
 from resnet_sweep.sweep.config import Options
 from resnet_sweep.sweep.frozen import holds_other_conf, thaw
+
+log = logging.getLogger(__name__)
 
 _KEY = "hydra.sweep.dir"
 
 
 @dataclass
 class Place:
-    """A study's folder, held by this sweep.
+    """A study's folder, held while a sweep begins there.
 
     Attributes:
-        lock: Held; let go of it at the end.
+        lock: Held; let go of it when the study is open.
         is_new: No study has been started in it.
         is_made: The folder was not there before.
     """
@@ -35,7 +39,7 @@ class Place:
     is_made: bool = False
 
     def leave(self, *, unused: bool = False) -> None:
-        """Lets others work on the study.
+        """Lets others begin on the study; nothing when that was done before.
 
         Args:
             unused: Nothing was begun: a folder that was made for it goes as well.
@@ -69,7 +73,7 @@ def find_place(
         home: Where the study lives that a drop-in names in a storage, if it is there.
 
     Raises:
-        ConfigError: The folder that is given is in use, or holds something else.
+        ConfigError: The folder that is given holds something else.
     """
     base = Path(config.hydra.runtime.cwd)
     raw = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"])  # type: ignore[index,call-overload]
@@ -108,7 +112,14 @@ def _try(path: Path) -> Place | None:
     if not folder.multirun_yaml.exists():
         return None
     lock = FileLock(folder.sweep_lock)
-    return Place(folder, lock, is_new=False) if lock.try_acquire() else None
+    if not lock.try_acquire():
+        return None
+    if has_sweep(folder, beside_lock=True):
+        lock.release()
+        fix = f"to join it, type hydra.sweep.dir={path}"
+        log.info("another sweep of the same overrides is at work in %s; %s", path, fix)
+        return None
+    return Place(folder, lock, is_new=False)
 
 
 def _given(path: Path, options: Options) -> Place:
@@ -130,15 +141,14 @@ def _given(path: Path, options: Options) -> Place:
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.sweep_lock)
     if not lock.try_acquire():
-        rule = "another sweep is working on it"
-        fix = "wait until it ends, or choose another name"
-        raise ConfigError([Fault(key, path, rule, fix=fix)])
-    # Asked again: another sweep may have begun it and ended since.
+        log.info("waits for another sweep, which begins in %s", path)
+        lock.acquire()
+    # Asked again: another sweep may have begun it since.
     return Place(folder, lock, is_new=not _holds_study(folder), is_made=is_made)
 
 
 def _holds_study(folder: StudyFolder) -> bool:
-    return folder.multirun_yaml.exists() and folder.session.exists()
+    return folder.multirun_yaml.exists() and has_begun(folder)
 
 
 def _make(root: Path, stem: str) -> Place:

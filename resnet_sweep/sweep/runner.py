@@ -7,7 +7,8 @@ import math
 import os
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import optuna
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from optuna.study import StudyDirection
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from resnet_sweep.faults import ConfigError, Fault
@@ -27,6 +28,7 @@ from resnet_sweep.study.tickets import INTERRUPTED
 from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.job import run_job
+from resnet_sweep.sweep.ranking import folders_of, ranking
 from resnet_sweep.sweep.stopping import StopFlag, TrialTimeoutError
 from resnet_sweep.sweep.trial import RESERVED, CurrentTrial, running
 
@@ -79,7 +81,7 @@ class SweepTrial(CurrentTrial):
         """See CurrentTrial."""
         if not self._reports:
             return
-        with self._stop.shielded():
+        with self._stop.shielded(), self._unless_given_up():
             self._trial.report(value, step)
             is_bad = self._trial.should_prune()
         if is_bad:
@@ -89,8 +91,18 @@ class SweepTrial(CurrentTrial):
         """See CurrentTrial."""
         if key in RESERVED:
             raise ValueError(f"the sweep itself keeps {key!r}; choose another name")
-        with self._stop.shielded():
+        with self._stop.shielded(), self._unless_given_up():
             self._trial.set_user_attr(key, value)
+
+    @contextmanager
+    def _unless_given_up(self) -> Iterator[None]:
+        """Ends the run of a trial that another worker took up while this one was not heard of."""
+        try:
+            yield
+        except UpdateFinishedTrialError:
+            raise optuna.TrialPruned(
+                f"trial {self.number} was given up by another worker"
+            ) from None
 
 
 class Runner:
@@ -344,9 +356,10 @@ class Runner:
     def _tell(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
         number = claim.trial.number
         if outcome.state == TrialState.FAIL:
-            told = self.queue.fail(number, outcome.kind, outcome.error, outcome.trace, seconds)
-            if told:
+            if self.queue.fail(number, outcome.kind, outcome.error, outcome.trace, seconds):
                 log.error("trial %d failed: %s", number, outcome.error)
+            else:
+                self._say_given_up(number)
             return
         values = list(outcome.values) or None
         try:
@@ -355,7 +368,11 @@ class Runner:
         except (ValueError, RuntimeError):
             if not self.queue.study.get_trials(deepcopy=False)[number].state.is_finished():
                 raise
-            log.warning("trial %d was given up by another worker; its result is left out", number)
+            self._say_given_up(number)
+
+    @staticmethod
+    def _say_given_up(number: int) -> None:
+        log.warning("trial %d was given up by another worker; its result is left out", number)
 
     def _discard(self) -> None:
         """Keeps what is large of the best trials only."""
@@ -370,23 +387,3 @@ class Runner:
         for trial in ranked[keep:]:
             for one in folders_of(trial, self.queue.study):
                 self.task.discard(self.folder.path / one)
-
-
-def folders_of(trial: optuna.trial.FrozenTrial, study: optuna.Study) -> Iterator[str]:
-    """A trial's folder and those of its earlier attempts, which have the runs they had ended."""
-    found: optuna.trial.FrozenTrial | None = trial
-    while found is not None:
-        if "folder" in found.user_attrs:
-            yield found.user_attrs["folder"]
-        before = found.user_attrs.get("retry_of")
-        found = None if before is None else study.get_trials(deepcopy=False)[before]
-
-
-def ranking(
-    study: optuna.Study, trials: Iterable[optuna.trial.FrozenTrial]
-) -> list[optuna.trial.FrozenTrial]:
-    """COMPLETE trials of a study with one objective, best first; each configuration once."""
-    sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-    # A reused value has nothing of its own to keep, and must not take the place of one that has.
-    ran = [trial for trial in trials if "duplicate_of" not in trial.user_attrs]
-    return sorted(ran, key=lambda trial: (sign * trial.values[0], trial.number))

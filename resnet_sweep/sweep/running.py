@@ -17,15 +17,15 @@ from optuna.storages import InMemoryStorage
 
 from resnet_sweep.study.queue import Budget, Queue
 from resnet_sweep.study.storage import claim_lock
-from resnet_sweep.study.tickets import INTERRUPTED, LOST
+from resnet_sweep.study.tickets import INTERRUPTED, LOST, is_of
 from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.ending import finish
 from resnet_sweep.sweep.foresight import report_loading
 from resnet_sweep.sweep.plan import stand_ins
 from resnet_sweep.sweep.samplers import SamplerFactory
-from resnet_sweep.sweep.slots import launches_here, num_workers
+from resnet_sweep.sweep.slots import launches_here, num_workers, workers_outlive
 from resnet_sweep.sweep.stopping import KILL_AFTER_S
-from resnet_sweep.sweep.worker import Spec, Worker, read_session
+from resnet_sweep.sweep.worker import Spec, Worker
 
 if TYPE_CHECKING:
     from resnet_sweep.sweep.config import Options
@@ -89,7 +89,7 @@ def _spec(sweep: Sweep, count: int) -> Spec:
         folder=sweep.folder.path,
         storage=options.storage,
         study_name=options.study_name,
-        session=read_session(sweep.folder),
+        session=sweep.session.id,
         plan=plan,
         budget=budget,
         samplers=SamplerFactory(options.sampler, sweep.seed),
@@ -145,23 +145,24 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
     """Launches workers as long as tickets are open and launching them helps."""
     num_idle = 0
     waits_for: list[int] = []
+    is_cluster = workers_outlive(sweep.master)
     while True:
         sweep.stop.raise_if_set()
         queue.reap(LOST)
         queue.refresh()
-        num_open, num_ended = queue.num_open(), sum(queue.ledger.counts.values())
+        num_open, num_ended = queue.num_open(), queue.ledger.num_ended()
         if num_open == 0 or queue.has_failed_too_often():
             return
         others = queue.running_elsewhere(spec.session)
-        if len(others) >= num_open:
-            # They take no more trials, and what they run is not run twice.
+        count = spec.budget.num_workers - (sweep.session.num_inherited() if is_cluster else 0)
+        if len(others) >= num_open or count <= 0:
+            # What they run is not run twice.
             if others != waits_for:
-                log.info("waits for trials %s, which workers of an earlier sweep run", others)
+                log.info("waits for trials %s, which workers of another sweep run", others)
             waits_for = others
             time.sleep(_POLL_S)
             continue
         failure: Exception | None = None
-        count = spec.budget.num_workers
         if not queue.ledger.bad_slots(spec.session):
             # With a closed slot all are needed, to be sure that an open one is among them.
             count = min(count, num_open)
@@ -174,7 +175,7 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
         queue.reap(LOST)
         queue.refresh()
         _say_closed(queue, spec)
-        num_idle = num_idle + 1 if sum(queue.ledger.counts.values()) == num_ended else 0
+        num_idle = num_idle + 1 if queue.ledger.num_ended() == num_ended else 0
         if num_idle >= _MAX_IDLE_LAUNCHES:
             if failure is not None:
                 raise failure
@@ -228,11 +229,11 @@ def _worker_overrides(sweep: Sweep, spec: Spec, index: int) -> list[str]:
 
 def _gather(sweep: Sweep, queue: Queue) -> None:
     """Waits until workers of a sweep that is being stopped have ended, and notes their trials."""
-    # No worker of this sweep takes another trial.
-    sweep.folder.session.write_text("")
+    sweep.session.withdraw()
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         queue.reap(INTERRUPTED)
-        if not queue.ledger.running or time.monotonic() > deadline:
+        own = [one for one in queue.ledger.running.values() if is_of(one, sweep.session.id)]
+        if not own or time.monotonic() > deadline:
             return
         time.sleep(_POLL_S)

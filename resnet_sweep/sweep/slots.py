@@ -22,6 +22,12 @@ def launches_here(config: DictConfig) -> bool:
     return str(config.hydra.launcher._target_) == _BASIC
 
 
+def workers_outlive(config: DictConfig) -> bool:
+    """Whether the launcher's jobs go on when this process is gone; on a cluster for instance."""
+    launcher = Plugins.instance().class_name_to_class.get(str(config.hydra.launcher._target_))
+    return bool(getattr(launcher, "workers_outlive_parent", False))
+
+
 def num_slots(config: DictConfig, context: HydraContext, function: TaskFunction) -> int | None:
     """Jobs that the configured launcher runs at a time; None where only the user can know.
 

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import FileLock
+from resnet_sweep.study.sessions import is_current
 from resnet_sweep.sweep.plan import Plan
 from resnet_sweep.sweep.stopping import StopFlag
 from resnet_sweep.sweep.task import find_hook, task_factory
@@ -192,13 +193,11 @@ class _Loop:
         close_storage(self.queue.study._storage)
 
     def _is_current(self) -> bool:
-        """Whether the sweep that this worker belongs to still is the study's newest."""
-        newest = read_session(self.folder)
-        if newest == self.spec.session:
+        """Whether the sweep that this worker belongs to still wants trials to be run."""
+        if is_current(self.folder, self.spec.session):
             return True
-        # A sweep that is being stopped leaves none.
-        reason = "another sweep has taken over" if newest else "its sweep is being stopped"
-        log.warning("%s: %s; this worker ends", self.spec.study_name, reason)
+        # A sweep that begins ends the workers of those that are dead.
+        log.warning("%s: its sweep is over; this worker ends", self.spec.study_name)
         return False
 
     def _say_why(self) -> None:
@@ -240,11 +239,3 @@ def open_queue(spec: Spec) -> Queue:
     )
     lock = claim_lock(storage, spec.storage, folder, spec.study_name)
     return Queue(study, spec.budget, folder, lock, spec.samplers.make)
-
-
-def read_session(folder: StudyFolder) -> str:
-    """Id of the newest sweep of a study; empty before the first."""
-    try:
-        return folder.session.read_text().strip()
-    except FileNotFoundError:
-        return ""

@@ -75,7 +75,7 @@ def test_a_sweep_killed_around_its_first_trial_goes_on(tmp_path, window):
 @pytest.mark.slow
 def test_a_named_study_killed_at_any_moment_of_its_start_is_taken_up(tmp_path):
     command = ("hydra.sweeper.study_name=named", "x=1,2")
-    for mark in ("sweep.lock", "conf", "study.journal", "session"):
+    for mark in ("sweep.lock", "conf", "study.journal", "sessions"):
         first = Sweep(tmp_path, *command)
         until(lambda mark=mark: (tmp_path / "multirun" / "named" / mark).exists(), mark)
         kill_parent(first)

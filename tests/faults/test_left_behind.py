@@ -2,10 +2,10 @@
 
 from fault_sweeps import Sweep, kinds, only_study, starts, trials_of, until
 
-from resnet_sweep.files import replacing
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.queue import Budget, Queue
 from resnet_sweep.study.reading import open_study
+from resnet_sweep.study.sessions import names
 from resnet_sweep.study.storage import claim_lock
 
 
@@ -16,13 +16,13 @@ def test_a_worker_of_an_older_sweep_ends_and_its_late_result_is_left_out(tmp_pat
     study = open_study(folder.path)
     lock = claim_lock(study._storage, None, folder, study.study_name)
     # A newer sweep has begun, and holds the worker for dead.
-    with replacing(folder.session) as path:
-        path.write_text("newer")
+    (session,) = names(folder)
+    folder.session(session).unlink()
     assert Queue(study, Budget((), 3), folder, lock).fail(0, "lost", "lost: its worker is gone")
     running.wait()
     assert kinds(folder.path) == ["lost"]
     assert trials_of(folder.path)[0].user_attrs["error"] == "lost: its worker is gone"
     assert len(starts(tmp_path)) == 1
     assert "trial 0 was given up by another worker; its result is left out" in running.text
-    assert "another sweep has taken over" in running.text
+    assert "its sweep is over; this worker ends" in running.text
     assert "Traceback" not in running.text
