@@ -15,10 +15,11 @@ from resnet_sweep.app import run_trial
 from resnet_sweep.config import register_schema
 from resnet_sweep.faults import UserError
 from resnet_sweep.models.allow import take_allow
-from resnet_sweep.models.config import allowed_modules
+from resnet_sweep.models.config import allow
 from resnet_sweep.outcome import ExitCode, Typed, Verdict, leave_quietly, tell
 from resnet_sweep.paths import config_dir
 from resnet_sweep.training.failures import Stopped
+from resnet_sweep.trusted import execution_whitelist, guard_plugins, typed_commands
 
 # With it Hydra raises what it would otherwise print with a traceback and exit code 1.
 _RAISE_VARIABLE = "HYDRA_FULL_ERROR"
@@ -36,16 +37,13 @@ def main() -> NoReturn:
     logging.raiseExceptions = False
     try:
         sys.argv[1:] = take_allow(sys.argv[1:])
+        allow(typed_commands(sys.argv[1:]))
+        guard_plugins()
         register_schema()
         hydra.main(
             config_path=str(config_dir()),
             config_name="config",
-            # Whatever a config names with _target_: our hooks, loggers, allowed modules.
-            execution_whitelist=[
-                "resnet_sweep.*",
-                "logging.*",
-                *(f"{module}.*" for module in allowed_modules()),
-            ],
+            execution_whitelist=execution_whitelist(),
         )(run_trial)()
     except Stopped as stop:
         sys.exit(128 + stop.signum)

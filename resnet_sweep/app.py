@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,7 +26,8 @@ from resnet_sweep.faults import ConfigError, Fault, UserError
 from resnet_sweep.outcome import ExitCode, Typed, Verdict
 from resnet_sweep.sweep import current_trial
 from resnet_sweep.training.continuation import FREE_KEYS
-from resnet_sweep.training.failures import RunError, failure_kind
+from resnet_sweep.training.failures import DISK_ERRNOS, DiskError, RunError, failure_kind
+from resnet_sweep.trusted import command_faults
 
 # Only annotations: a configuration is checked before torch is loaded.
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class TrialTask:
 
     def __init__(self) -> None:
         self._session: Session | None = None
+        # The newest run, if it has come to its end.
+        self._finished: Run | None = None
 
     def prepare(self) -> None:
         """Loads torch, which takes seconds."""
@@ -80,6 +83,7 @@ class TrialTask:
         from resnet_sweep.training.folder import RunFolder
         from resnet_sweep.training.signals import StopSignals
 
+        self._finished = None
         folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
         signals = StopSignals()
         try:
@@ -113,9 +117,14 @@ class TrialTask:
         return int(cfg.trainer.epochs)
 
     def after_trial(self, failed: bool) -> None:
-        """Gives back the memory of a trial that failed."""
+        """Lets go of what a trial needs no more: its checkpoints, or memory where it failed."""
         if not failed:
-            return  # Nothing holds it any more, and the next trial will use it.
+            # Only now: a worker that is killed before the study knows of the trial's end has it
+            # tried again, and that goes on from there.
+            if self._finished is not None:
+                self._finished.remove_checkpoints()
+            # Nothing holds the memory any more, and the next trial will use it.
+            return
         gc.collect()
         if "torch" in sys.modules:
             sys.modules["torch"].cuda.empty_cache()
@@ -142,7 +151,9 @@ class TrialTask:
         run: Run | None = None
         try:
             config = with_absolute_paths(to_config(cfg), Path(HydraConfig.get().runtime.cwd))
-            faults = check_config(config)
+            faults = command_faults(cast(DictConfig, HydraConfig.instance().cfg)) + check_config(
+                config
+            )
             if faults:
                 raise ConfigError(faults)
             run = self._make_run(config, folder)
@@ -155,7 +166,10 @@ class TrialTask:
             # A run that diverged, was pruned or stopped leaves a sound step for the next one.
             if self._session is not None and not isinstance(error, _SOUND):
                 self._session.forget_step()
+            if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
+                raise DiskError.of(error) from error
             raise
+        self._finished = run
         _log_end(ended, config.objective.metric, folder)
         return ended
 
@@ -235,6 +249,7 @@ def run_trial(cfg: DictConfig) -> float:
         _set_verdict(ExitCode.NOTHING_COMPLETED)
         _task.after_trial(failed=True)
         raise
+    _task.after_trial(failed=False)
     _set_verdict(ExitCode.ALL_ENDED)
     return objective
 
@@ -249,22 +264,28 @@ def _record_failure(
     """Writes result.json of a run that did not finish, with what it came to know."""
     from resnet_sweep.training.environment import repeatable
 
-    folder.write_result(
-        {
-            "state": "FAIL",
-            "objective": None,
-            "seconds": seconds,
-            "error": {
-                "kind": failure_kind(error),
-                "type": type(error).__name__,
-                "message": str(error),
-                "traceback": traceback.format_exc(),
-            },
-            **(run.facts if run is not None else {}),
-            **(repeatable(config.trainer.seed) if config is not None else {}),
-        }
-    )
-    if isinstance(error, Exception) and current_trial().number is not None:
+    kind = failure_kind(error)
+    try:
+        folder.write_result(
+            {
+                "state": "FAIL",
+                "objective": None,
+                "seconds": seconds,
+                "error": {
+                    "kind": kind,
+                    "type": type(error).__name__,
+                    "message": str(error),
+                    "traceback": traceback.format_exc(),
+                },
+                **(run.facts if run is not None else {}),
+                **(repeatable(config.trainer.seed) if config is not None else {}),
+            }
+        )
+    except OSError as failure:
+        # Why the run ended matters more, and a stop must stay one.
+        log.error("how the run ended could not be written: %s", failure)
+    is_over = isinstance(error, Exception) and kind != DiskError.kind
+    if is_over and current_trial().number is not None:
         # A trial that fails ends for good: nobody would go on from its checkpoint.
         folder.last_checkpoint.unlink(missing_ok=True)
 
@@ -288,6 +309,8 @@ def _tell_trial(ended: Ended) -> None:
     trial.set_user_attr("best_epoch", int(ended.result.best["epoch"]))
     trial.set_user_attr("images_per_s", round(ended.result.images_per_s, 1))
     trial.set_user_attr("peak_memory_mib", round(ended.peak_memory_mib, 1))
+    if ended.problem is not None:
+        trial.set_user_attr("resume_problem", ended.problem)
 
 
 def _log_end(ended: Ended, metric: str, folder: RunFolder) -> None:

@@ -28,6 +28,7 @@ from resnet_sweep.config import Config, check_config, to_config
 from resnet_sweep.faults import ConfigError, Fault, UserError
 from resnet_sweep.outcome import ExitCode, Typed, Verdict, tell
 from resnet_sweep.training.continuation import config_differences
+from resnet_sweep.trusted import command_faults
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ class CheckFirst(Callback):
             checked = to_config(config)
         except (UserError, OmegaConfBaseException) as error:
             _refuse(error)
-        faults = check_config(checked) or _folder_faults(Path(config.hydra.run.dir), checked)
+        faults = command_faults(config) + check_config(checked)
+        faults = faults or _folder_faults(Path(config.hydra.run.dir), checked)
         if faults:
             _refuse(ConfigError(faults))
 

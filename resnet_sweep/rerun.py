@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from resnet_sweep.config import SCHEMA_GROUP, Config
+from resnet_sweep.literal import literal
 from resnet_sweep.models.config import TRUSTED_MODULES, allowed_modules
 from resnet_sweep.paths import config_dir
 
@@ -75,7 +75,7 @@ def rerun_yaml(
             defaults.append({f"{SCHEMA_GROUP}/{group}@{group}": getattr(pinned, group).name})
     # Hydra wants overrides at the end.
     defaults += ["_self_", *({f"override {group}": choice} for group, choice in ours.items())]
-    values = {"defaults": defaults, **_escaped(dataclasses.asdict(pinned))}
+    values = {"defaults": defaults, **literal(dataclasses.asdict(pinned))}
     return _header(pinned, folder) + OmegaConf.to_yaml(OmegaConf.create(values))
 
 
@@ -110,15 +110,3 @@ def _shell_word(text: str) -> str:
 
 def _bytes_of(char: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in char.encode(errors="surrogateescape"))
-
-
-def _escaped(value: Any) -> Any:
-    """The value, such that OmegaConf gives back its strings as they are."""
-    if isinstance(value, dict):
-        return {key: _escaped(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_escaped(item) for item in value]
-    if isinstance(value, str):
-        # Backslashes mean something to it only before an interpolation.
-        return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)
-    return value

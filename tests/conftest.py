@@ -32,7 +32,8 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _private_environment(monkeypatch: pytest.MonkeyPatch, cache_dir: Path) -> None:
     monkeypatch.setenv("RESNET_SWEEP_CACHE", str(cache_dir))
-    monkeypatch.delenv("RESNET_SWEEP_ALLOW", raising=False)
+    monkeypatch.setenv("RESNET_SWEEP_ALLOW", "")
+    monkeypatch.setattr("resnet_sweep.models.config._Allowed.names", ())
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     # The package of this checkout, also from another working directory.
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

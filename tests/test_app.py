@@ -25,6 +25,7 @@ from torch import nn
 from resnet_sweep.app import TrialTask, run_trial
 from resnet_sweep.config import register_schema
 from resnet_sweep.faults import ConfigError, DataError
+from resnet_sweep.models.config import allow
 from resnet_sweep.paths import config_dir
 from resnet_sweep.sweep import CurrentTrial
 from resnet_sweep.sweep.trial import running
@@ -79,8 +80,8 @@ def terminate() -> None:
 
 
 @pytest.fixture
-def composed(monkeypatch):
-    monkeypatch.setenv("RESNET_SWEEP_ALLOW", "test_app")
+def composed():
+    allow(["test_app"])
     register_schema()
     with initialize_config_dir(config_dir=str(config_dir())):
         yield lambda *overrides: compose(

@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from resnet_sweep.config import Config, check_config, register_schema, to_config
 from resnet_sweep.faults import ConfigError
+from resnet_sweep.models.config import allow
 from resnet_sweep.paths import config_dir
 from resnet_sweep.training.config import AdamConfig, SgdConfig
 
@@ -113,11 +114,14 @@ def test_betas_are_checked_one_by_one(composed):
     assert faults_of(config) == ["optimizer.betas[1]=1.5: must be less than 1"]
 
 
-def test_only_the_environment_extends_the_allowed_modules(composed, monkeypatch):
+def test_only_who_starts_it_extends_the_allowed_modules(composed, monkeypatch):
     target = "my_networks.Tiny"
     config = composed(f"model._target_={target}")
     assert "outside the allowed modules" in faults_of(config)[0]
-    monkeypatch.setenv("RESNET_SWEEP_ALLOW", "other, my_networks")
+    # A job of Hydra sets variables that a file names (hydra.job.env_set).
+    monkeypatch.setenv("RESNET_SWEEP_ALLOW", "my_networks")
+    assert "outside the allowed modules" in faults_of(config)[0]
+    allow(["other", "my_networks"])
     assert faults_of(config) == []
     config.model._target_ = "my_networks_of_a_stranger.Tiny"
     assert len(faults_of(config)) == 1

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from resnet_sweep.models.config import ALLOW_VARIABLE
 from resnet_sweep.paths import config_dir
 from resnet_sweep.summary import USAGE, main
 
@@ -99,10 +98,7 @@ def test_classes_of_a_folder_are_counted(capsys: Captured, tmp_path: Path, train
     assert ", 3 classes" in capsys.readouterr().out
 
 
-def test_another_network_and_another_folder_of_choices(
-    capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(ALLOW_VARIABLE, "")
+def test_another_network_and_another_folder_of_choices(capsys: Captured, tmp_path: Path) -> None:
     folder = tmp_path / "a folder, it's mine"
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "mine.yaml").write_text(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from resnet_sweep.faults import ConfigError, Fault
-from resnet_sweep.models.config import ALLOW_VARIABLE
+from resnet_sweep.models.config import allow
 
 _OPTION = "--allow"
 
@@ -13,8 +11,8 @@ _OPTION = "--allow"
 def take_allow(argv: list[str]) -> list[str]:
     """Takes ``--allow MODULE`` and ``--allow=MODULE`` out of the arguments, for Hydra.
 
-    The modules are added to the environment variable that ``allowed_modules`` reads, so that
-    processes started later have them as well.
+    The modules are added to the environment variable as well, so that processes started later
+    have them.
 
     Args:
         argv: Arguments of the command line, without the program's name.
@@ -42,7 +40,6 @@ def take_allow(argv: list[str]) -> list[str]:
     ]
     if faults:
         raise ConfigError(faults)
-    before = [name for name in os.environ.get(ALLOW_VARIABLE, "").split(",") if name.strip()]
     if modules:
-        os.environ[ALLOW_VARIABLE] = ",".join(dict.fromkeys(before + modules))
+        allow(modules)
     return rest

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from resnet_sweep.faults import ConfigError, Fault
-from resnet_sweep.models.config import ModelConfig, allowed_modules, check_model, check_model_for
+from resnet_sweep.literal import literal
+from resnet_sweep.models.config import (
+    ALLOW_VARIABLE,
+    ModelConfig,
+    allowed_modules,
+    check_model,
+    check_model_for,
+    extra_modules,
+    is_in,
+)
 from resnet_sweep.models.probe import meta_output_of, output_of
 from resnet_sweep.models.resnet import resnet_of
 from resnet_sweep.models.weights import load_weights
@@ -64,7 +74,9 @@ def _foreign(target: str, kwargs: dict[str, Any], num_classes: int, in_channels:
     # Hydra is slow to import, and our own networks do without it.
     from hydra.utils import instantiate
 
-    node = {"_target_": target, "_partial_": True, "_convert_": "all", **kwargs}
+    # What ${...} stood for has been put in its place; a text that is left must stay one, or it
+    # could become a _target_ that nobody has looked at.
+    node = {"_target_": target, "_partial_": True, "_convert_": "all", **literal(kwargs)}
     whitelist = [f"{module}.*" for module in allowed_modules()]
     sizes = {"num_classes": num_classes}
     try:
@@ -99,6 +111,34 @@ def one_line(error: BaseException) -> str:
     return line if error.__cause__ is None else f"{line} ({one_line(error.__cause__)})"
 
 
+def _targets(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Everything that a value asks Hydra to build or to obey, by its dotted key."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if str(name) in ("_target_", "_execution_whitelist_"):
+                yield f"{key}.{name}", item
+            yield from _targets(f"{key}.{name}", item)
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _targets(f"{key}[{i}]", item)
+
+
+def _check_targets(key: str, value: Any) -> list[Fault]:
+    """Faults of what is to be built for a network's argument.
+
+    Only in modules that the user allows: those that are trusted without being asked for are
+    trusted for networks, and have functions that fetch files and run what is in them.
+    """
+    rule = "is outside the modules that --allow names; for arguments only these can be used"
+    faults = []
+    for where, target in _targets(key, value):
+        if where.endswith("._execution_whitelist_") or not is_in(str(target), extra_modules()):
+            module = str(target).rpartition(".")[0] or target
+            fix = f"if you trust it, add --allow {module} or set {ALLOW_VARIABLE}={module}"
+            faults.append(Fault(where, target, rule, fix=fix))
+    return faults
+
+
 def _check_kwargs(config: ModelConfig) -> list[Fault]:
     faults = []
     for name, value in config.kwargs.items():
@@ -108,6 +148,8 @@ def _check_kwargs(config: ModelConfig) -> list[Fault]:
         elif name.startswith("_") and name.endswith("_"):
             # Hydra would read them as orders to itself: another target, other arguments.
             faults.append(Fault(key, value, "is not a keyword argument of a network"))
+        else:
+            faults += _check_targets(key, value)
     return faults
 
 

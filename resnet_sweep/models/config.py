@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,19 @@ MIN_IMAGE_SIZE = 32
 # Modules whose networks model._target_ may name without being asked for.
 TRUSTED_MODULES = ("torchvision.models", "resnet_sweep.models")
 ALLOW_VARIABLE = "RESNET_SWEEP_ALLOW"
+
+
+def _names_in(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+class _Allowed:
+    """What the user trusts beside TRUSTED_MODULES, as the process was started.
+
+    Not read again: ``hydra.job.env_set`` in a file sets variables while a job runs.
+    """
+
+    names = _names_in(os.environ.get(ALLOW_VARIABLE, ""))
 
 
 @dataclass
@@ -55,6 +69,26 @@ def is_captured(config: ModelConfig) -> bool:
     return target is None or target.startswith(tuple(f"{name}." for name in TRUSTED_MODULES))
 
 
+def allow(names: Sequence[str]) -> None:
+    """Adds to what the user trusts, for this process and for those that it starts.
+
+    Args:
+        names: Dotted, of modules and of settings; from the command line, never from a file.
+    """
+    _Allowed.names = tuple(dict.fromkeys((*_Allowed.names, *names)))
+    os.environ[ALLOW_VARIABLE] = ",".join(_Allowed.names)
+
+
+def allowed_names() -> tuple[str, ...]:
+    """What the user trusts: of modules, and of settings that only a person may make."""
+    return _Allowed.names
+
+
+def extra_modules() -> tuple[str, ...]:
+    """Modules that the user trusts beside TRUSTED_MODULES."""
+    return tuple(name for name in _Allowed.names if not name.startswith("hydra."))
+
+
 def allowed_modules() -> tuple[str, ...]:
     """Modules that ``model._target_`` may name.
 
@@ -62,13 +96,17 @@ def allowed_modules() -> tuple[str, ...]:
     ``--allow MODULE`` into the variable), never a file: a config file from a stranger
     must not be able to run code.
     """
-    extra = os.environ.get(ALLOW_VARIABLE, "")
-    return TRUSTED_MODULES + tuple(name.strip() for name in extra.split(",") if name.strip())
+    return TRUSTED_MODULES + extra_modules()
 
 
 def is_allowed(target: str) -> bool:
     """Whether the dotted path ``target`` lies inside an allowed module."""
-    return any(target.startswith(f"{module}.") for module in allowed_modules())
+    return is_in(target, allowed_modules())
+
+
+def is_in(target: str, modules: Sequence[str]) -> bool:
+    """Whether a dotted path lies inside one of the modules."""
+    return any(target.startswith(f"{module}.") for module in modules)
 
 
 def check_model(config: ModelConfig) -> list[Fault]:
