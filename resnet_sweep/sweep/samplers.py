@@ -125,7 +125,9 @@ class SamplerFactory:
                 return PointAtClaim(self._call(**arguments), number)
             if _takes_seed(self._call):
                 arguments["seed"] = derived_seed(self.seed, number)
-            return self._call(**arguments)
+            from resnet_sweep.sweep.cmaes import without_foreign_code
+
+            return without_foreign_code(self._call(**arguments))
 
 
 def sampler_name(config: Any) -> str:
