@@ -71,6 +71,27 @@ class DataError(UserError):
     title = "the data cannot be used"
 
 
+class StorageError(UserError):
+    """What a study is kept in cannot be reached or written now; nothing is wrong with a trial.
+
+    Raised only after it was waited for. The same command goes on with the study later.
+    """
+
+    title = "the study's storage cannot be used"
+
+
+def storage_error_in(error: BaseException) -> StorageError | None:
+    """The StorageError that an error is, or that it was raised for."""
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        if isinstance(found, StorageError):
+            return found
+        seen.add(id(found))
+        found = found.__cause__ or found.__context__
+    return None
+
+
 def one_of(key: str, value: str, choices: Sequence[str]) -> list[Fault]:
     """Faults of a value that must be one of ``choices``."""
     return [] if value in choices else [Fault(key, value, "is not known", tuple(choices))]

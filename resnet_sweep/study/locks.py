@@ -14,6 +14,10 @@ _PROBE_S = 0.1
 _PAUSE_S = 0.002
 
 
+class LockLostError(RuntimeError):
+    """What a lock keeps for its holder was changed by somebody else: the lock was lost."""
+
+
 class _Handle:
     """An open lock file; what it has locked is free once it is closed in every process."""
 

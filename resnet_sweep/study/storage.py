@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from contextlib import AbstractContextManager
@@ -10,24 +11,33 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import FileLock
-from resnet_sweep.study.storages.journal import open_journal
+from resnet_sweep.study.storages.journal import JournalFile, TornEnd, open_journal, torn_copy
+from resnet_sweep.study.storages.patience import KEY, Patience, check_wait
+from resnet_sweep.study.storages.secrets import (
+    masked,
+    password_faults,
+    resolved_url,
+    without_passwords,
+)
+
+log = logging.getLogger(__name__)
 
 # SQLAlchemy takes a tenth of a second to import, and most studies are kept in a journal: it is
 # imported where a study is in a database.
 
-KEY = "hydra.sweeper.storage"
 CHOICES = (
     "null (a journal file in the study's folder)",
     "memory",
     "journal:///FILE",
     "sqlite:///FILE",
-    "postgresql://USER:PASSWORD@HOST/DATABASE",
+    "postgresql://USER@HOST/DATABASE (the password in PGPASSWORD or ~/.pgpass)",
+    "${oc.env:VARIABLE} (the whole URL)",
 )
 
 _FILE_URL = re.compile(r"(?P<scheme>journal|sqlite(\+\w+)?):///(?P<file>[^?]*)(?P<query>\?.*)?")
@@ -49,10 +59,19 @@ def check_storage(url: str | None, num_workers: int, in_this_process: bool) -> l
         num_workers: How many processes will work on the study.
         in_this_process: Whether the worker is this process itself.
     """
+    faults = check_wait()
     if url is None:
-        return []
-    if _is_memory(url):
-        return _memory_faults(url, num_workers, in_this_process)
+        return faults
+    try:
+        meant = resolved_url(url)
+    except ConfigError as error:
+        return [*faults, *error.faults]
+    if _is_memory(meant):
+        return faults + _memory_faults(meant, num_workers, in_this_process)
+    return faults + password_faults(url) + _url_faults(meant)
+
+
+def _url_faults(url: str) -> list[Fault]:
     match = _FILE_URL.fullmatch(url)
     if url.startswith("journal:"):
         named = match is not None and match["file"] and not match["query"]
@@ -80,47 +99,97 @@ def describe(url: str | None, folder: StudyFolder) -> str:
     """The storage as a message shows it: a file or the URL without its password."""
     if url is None:
         return str(folder.journal)
-    return _masked(absolute_url(url))
+    try:
+        return masked(absolute_url(resolved_url(url)))
+    except ConfigError:
+        return masked(url)
 
 
-def open_storage(url: str | None, folder: StudyFolder) -> BaseStorage:
+def open_storage(
+    url: str | None, folder: StudyFolder, *, waits: bool = False, creates: bool = True
+) -> BaseStorage:
     """Opens the storage, which is made when it is not there; safe in many processes at once.
 
     Every process opens its own. In memory there is one for each folder and process, which
-    lasts as long as somebody holds it.
+    lasts as long as somebody holds it. What is asked of a storage later waits while it cannot
+    be reached or written, and raises StorageError when that lasts.
 
     Args:
-        url: ``hydra.sweeper.storage``.
+        url: ``hydra.sweeper.storage``; ``${oc.env:...}`` in it is resolved here.
         folder: The study's.
+        waits: Waits for a database that cannot be reached already to open it.
+        creates: Makes what is not there. Who only reads makes and changes nothing.
 
     Raises:
         ConfigError: It cannot be opened.
+        StorageError: It could not in all the time that was waited.
     """
-    if url is not None and _is_memory(url):
+    meant = None if url is None else resolved_url(url)
+    if meant is not None and _is_memory(meant):
         with _opening:
             storage = _in_memory.get(folder.path) or InMemoryStorage()
             _in_memory[folder.path] = storage
             return storage
-    if faults := check_storage(url, num_workers=1, in_this_process=True):
+    if meant is not None and (faults := _url_faults(meant)):
         raise ConfigError(faults)
-    if url is not None and not url.startswith("journal:"):
-        return _open_database(absolute_url(url), folder)
-    file = folder.journal if url is None else Path(absolute_url(url).removeprefix("journal://"))
+    if meant is not None and not meant.startswith("journal:"):
+        return _open_database(absolute_url(meant), folder, waits=waits, creates=creates)
+    file = folder.journal if meant is None else Path(absolute_url(meant)[len("journal://") :])
     try:
-        return open_journal(file)
+        return open_journal(file, creates=creates)
     except OSError as error:
-        raise _cannot_open(url, folder, error) from error
+        raise _cannot_open(meant, folder, error) from error
 
 
-def _open_database(url: str, folder: StudyFolder) -> BaseStorage:
+def _open_database(url: str, folder: StudyFolder, *, waits: bool, creates: bool) -> BaseStorage:
     from sqlalchemy.exc import SQLAlchemyError
 
     from resnet_sweep.study.storages.relational import open_relational, parsed
+    from resnet_sweep.study.storages.troubles import database_troubles
+
+    shown, meant = masked(url), parsed(url)
+
+    def opened() -> BaseStorage:
+        return open_relational(meant, shown, folder.claim_lock, creates=creates)
 
     try:
-        return open_relational(parsed(url), folder.claim_lock)
+        if not waits:
+            return opened()
+        return Patience(shown, database_troubles(meant)).call(opened)
     except (OSError, RuntimeError, SQLAlchemyError, StorageInternalError) as error:
         raise _cannot_open(url, folder, error) from error
+
+
+def repair(storage: BaseStorage) -> TornEnd | None:
+    """Cuts off what a killed writer has left at the end of a journal; a warning tells of it.
+
+    For whoever goes on with a study. What is cut is kept in a file beside the journal.
+
+    Args:
+        storage: What open_storage returned; nothing is done to one that is no journal.
+
+    Returns:
+        What was cut; None where all was well.
+
+    Raises:
+        StorageError: The journal cannot be written.
+    """
+    file = _journal_file(storage)
+    return None if file is None else file.repair()
+
+
+def tell_torn_end(storage: BaseStorage) -> None:
+    """Warns of what a reader leaves out at the end of a journal, which nobody is writing."""
+    file = _journal_file(storage)
+    torn = None if file is None else file.torn_end()
+    if torn is not None:
+        copy = torn_copy(torn.path)
+        log.warning("%s; left out here. A sweep that goes on keeps them in %s", torn, copy)
+
+
+def _journal_file(storage: BaseStorage) -> JournalFile | None:
+    backend = storage._backend if isinstance(storage, JournalStorage) else None
+    return backend if isinstance(backend, JournalFile) else None
 
 
 def close_storage(storage: BaseStorage) -> None:
@@ -151,9 +220,11 @@ def claim_lock(
         with _opening:
             return _memory_locks.setdefault(storage, threading.Lock())
     if isinstance(storage, RDBStorage) and storage.engine.dialect.name == "postgresql":
-        from resnet_sweep.study.storages.relational import AdvisoryLock
+        from resnet_sweep.study.storages.advisory import AdvisoryLock
+        from resnet_sweep.study.storages.patient import PatientStorage
 
-        return AdvisoryLock(storage.engine, f"claim/{study_name}")
+        patience = storage.patience if isinstance(storage, PatientStorage) else None
+        return AdvisoryLock(storage.engine, f"claim/{study_name}", patience)
     return FileLock(folder.claim_lock)
 
 
@@ -182,7 +253,7 @@ def _relational_faults(url: str) -> list[Fault]:
 
     from resnet_sweep.study.storages.relational import parsed
 
-    shown = _masked(url)
+    shown = masked(url)
     try:
         dialect = parsed(url).get_dialect()
     except ImportError as error:
@@ -203,7 +274,7 @@ def _missing_driver(url: str, error: ImportError) -> Fault:
         fix = "pip install 'resnet-sweep[postgresql]'"
     else:
         fix = "install the driver that SQLAlchemy's documentation names for this URL"
-    return Fault(KEY, _masked(url), f"needs a driver that is not installed ({error})", fix=fix)
+    return Fault(KEY, masked(url), f"needs a driver that is not installed ({error})", fix=fix)
 
 
 def _cannot_open(url: str | None, folder: StudyFolder, error: Exception) -> ConfigError:
@@ -211,22 +282,6 @@ def _cannot_open(url: str | None, folder: StudyFolder, error: Exception) -> Conf
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     reason = str(getattr(cause, "orig", None) or cause).strip()
     if url is not None:
-        reason = _without_password(reason, url)
+        reason = without_passwords(reason, url)
     rule = f"cannot be opened: {' '.join(reason.split())}"
     return ConfigError([Fault(KEY, describe(url, folder), rule)])
-
-
-def _masked(url: str) -> str:
-    url = re.sub(r"(://[^:/@?]*):.*@", r"\1:***@", url)
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", url)
-
-
-def _without_password(text: str, url: str) -> str:
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        password = make_url(url).password
-    except ArgumentError:
-        return text
-    return text.replace(password, "***") if password else text

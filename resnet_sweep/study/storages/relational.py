@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import os
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import sqlalchemy
-from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.pool import NullPool
 
+from resnet_sweep.faults import ConfigError, Fault, StorageError
 from resnet_sweep.study.locks import FileLock
-
-log = logging.getLogger(__name__)
+from resnet_sweep.study.storages.advisory import AdvisoryLock
+from resnet_sweep.study.storages.patience import KEY, Patience
+from resnet_sweep.study.storages.patient import PatientStorage
+from resnet_sweep.study.storages.troubles import database_troubles
 
 SQLITE_BUSY_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 10
+# When a host is gone without a word its peer closes the connection after about a minute:
+# otherwise the server would keep the locks of a dead client for hours.
+_KEEPALIVES = {"idle": 30, "interval": 10, "count": 3}
+_UNANSWERED_MS = 60_000
 
 
 def parsed(text: str) -> sqlalchemy.URL:
@@ -38,48 +40,105 @@ def parsed(text: str) -> sqlalchemy.URL:
     return url.set(drivername="postgresql+psycopg2" if only_psycopg2 else "postgresql+psycopg")
 
 
-def open_relational(url: sqlalchemy.URL, lock_file: Path) -> RDBStorage:
+def open_relational(
+    url: sqlalchemy.URL, shown: str, lock_file: Path, *, creates: bool = True
+) -> PatientStorage:
     """The storage in a database, whose tables are made when they are not there.
 
     Args:
         url: Where it is; of SQLite with an absolute path.
+        shown: The same for messages.
         lock_file: Held while tables are made in a database that has no better lock for it.
+        creates: What is missing is made; who only reads makes nothing.
 
     Raises:
         ImportError: The driver is not installed.
+        ConfigError: The database belongs to something else.
         Exception: The database refuses; which error it is depends on the driver.
     """
     backend = url.get_backend_name()
+    patience = Patience(shown, database_troubles(url))
     if backend == "sqlite":
-        return _open_sqlite(url)
+        return _open_sqlite(url, Path(url.database or ""), patience, creates)
     if backend == "postgresql":
-        return _open_postgresql(url)
+        return _open_postgresql(url, patience, creates)
+    if not creates:
+        return _storage(url, {"pool_pre_ping": True}, patience, creates)
     with FileLock(lock_file):
-        return _storage(url, {"pool_pre_ping": True})
+        return _storage(url, {"pool_pre_ping": True}, patience, creates)
 
 
-def _storage(url: sqlalchemy.URL, engine_kwargs: dict[str, Any]) -> RDBStorage:
+def _storage(
+    url: sqlalchemy.URL, engine_kwargs: dict[str, Any], patience: Patience, creates: bool
+) -> PatientStorage:
     text = url.render_as_string(hide_password=False)
+    if not creates:
+        _refuse_if_not_optunas(url, engine_kwargs)
     # Optuna takes braces for a place to put its schema's version.
-    return RDBStorage(text.replace("{", "{{").replace("}", "}}"), engine_kwargs=engine_kwargs)
+    text = text.replace("{", "{{").replace("}", "}}")
+    return PatientStorage(text, engine_kwargs, patience, skip_table_creation=not creates)
 
 
-def _open_sqlite(url: sqlalchemy.URL) -> RDBStorage:
-    file = Path(url.database or "")
-    file.parent.mkdir(parents=True, exist_ok=True)
+def _tables(url: sqlalchemy.URL, engine_kwargs: dict[str, Any]) -> set[str]:
+    engine = sqlalchemy.create_engine(url, **{**engine_kwargs, "poolclass": NullPool})
+    return set(sqlalchemy.inspect(engine).get_table_names())
+
+
+def _refuse_if_not_optunas(url: sqlalchemy.URL, engine_kwargs: dict[str, Any]) -> None:
+    if not {"studies", "trials"} <= _tables(url, engine_kwargs):
+        shown = url.render_as_string()
+        raise ConfigError([Fault(KEY, shown, "is a database without studies in it")])
+
+
+def _open_sqlite(
+    url: sqlalchemy.URL, file: Path, patience: Patience, creates: bool
+) -> PatientStorage:
     # No BEGIN by the driver, which would let two transactions read before either writes.
     arguments: dict[str, Any] = {"isolation_level": None}
     if "timeout" not in url.query:
         arguments["timeout"] = SQLITE_BUSY_TIMEOUT_S
+    kwargs = {"connect_args": arguments}
+    if not creates:
+        return _guarded(_storage(url, kwargs, patience, creates), file)
+    file.parent.mkdir(parents=True, exist_ok=True)
     # Not on the database itself: SQLite loses its locks when another handle is closed.
     with FileLock(file.with_name(file.name + ".lock")):
-        storage = _storage(url, {"connect_args": arguments})
+        _refuse_strangers(url, file, kwargs)
+        storage = _storage(url, kwargs, patience, creates)
         # Optuna has connected already: those connections go, their successors are prepared.
         storage.engine.dispose()
         event.listen(storage.engine, "connect", _prepare_sqlite)
         event.listen(storage.engine, "begin", _begin_immediate)
         with storage.engine.connect():
             pass
+    return _guarded(storage, file)
+
+
+def _refuse_strangers(url: sqlalchemy.URL, file: Path, kwargs: dict[str, Any]) -> None:
+    """Optuna would make its tables in any database."""
+    tables = _tables(url, kwargs) if file.is_file() and file.stat().st_size else set()
+    if tables and "studies" not in tables:
+        rule = f"is a database of another program, with the tables {', '.join(sorted(tables))}"
+        raise ConfigError([Fault(KEY, f"sqlite:///{file}", rule, fix="name another file")])
+
+
+def _guarded(storage: PatientStorage, file: Path) -> PatientStorage:
+    """A file that is gone still takes what is written to it, and loses it."""
+    opened = file.stat()
+
+    def refuse_if_replaced(connection: sqlalchemy.Connection) -> None:
+        rule = ""
+        try:
+            if not os.path.samestat(file.stat(), opened):
+                rule = "was replaced while it was in use"
+        except FileNotFoundError:
+            rule = "is gone: the file was removed or renamed"
+        if rule:
+            fix = "put it back; then the same command goes on with the study"
+            raise StorageError([Fault(KEY, f"sqlite:///{file}", rule, fix=fix)])
+
+    # First of all: the next listener has SQLite write.
+    event.listen(storage.engine, "begin", refuse_if_replaced, insert=True)
     return storage
 
 
@@ -95,78 +154,35 @@ def _begin_immediate(connection: sqlalchemy.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _open_postgresql(url: sqlalchemy.URL) -> RDBStorage:
+def _open_postgresql(url: sqlalchemy.URL, patience: Patience, creates: bool) -> PatientStorage:
     kwargs: dict[str, Any] = {"pool_pre_ping": True}
-    if url.get_driver_name().startswith("psycopg") and "connect_timeout" not in url.query:
-        kwargs["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_S}
+    if url.get_driver_name().startswith("psycopg"):
+        kwargs["connect_args"] = _libpq_arguments(url)
+    if not creates:
+        return _storage(url, kwargs, patience, creates)
     engine = sqlalchemy.create_engine(url, poolclass=NullPool, **kwargs)
-    with AdvisoryLock(engine, "tables"):
-        return _storage(url, kwargs)
+    # A server that cannot be reached is told at once, and not waited for.
+    with AdvisoryLock(engine, "tables", patience=None):
+        storage = _storage(url, kwargs, patience, creates)
+    # Optuna has connected already: those connections go, their successors are prepared.
+    storage.engine.dispose()
+    event.listen(storage.engine, "connect", _prepare_postgresql)
+    return storage
 
 
-class AdvisoryLock(AbstractContextManager["AdvisoryLock"]):
-    """An exclusive lock in a PostgreSQL database, between processes on any hosts.
-
-    Held by a connection of its own, so that the server frees it when the process dies or its
-    host is gone. Not re-entrant. Does not work through a pooler that shares connections
-    between transactions.
-
-    Args:
-        engine: Connects to the database; its pool keeps the connection between two uses.
-        name: What is locked.
-    """
-
-    def __init__(self, engine: sqlalchemy.Engine, name: str) -> None:
-        self._engine = engine
-        digest = hashlib.sha256(f"resnet_sweep/{name}".encode()).digest()
-        self._key = int.from_bytes(digest[:8], "big", signed=True)
-        self._held: sqlalchemy.Connection | None = None
-
-    def acquire(self) -> None:
-        """Waits for the lock and takes it.
-
-        Raises:
-            sqlalchemy.exc.DBAPIError: The server cannot be reached.
-        """
-        # Without a transaction, which would stay open while the lock is held.
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        with _closed_on_error(connection):
-            connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(self._key)))
-        self._held = connection
-
-    def release(self) -> None:
-        """Lets the lock go; nothing when it is not held."""
-        connection, self._held = self._held, None
-        if connection is None:
-            return
-        with connection:
-            try:
-                query = sqlalchemy.select(sqlalchemy.func.pg_advisory_unlock(self._key))
-                connection.execute(query)
-            except sqlalchemy.exc.DBAPIError as error:
-                # The server has freed it together with the connection.
-                connection.invalidate()
-                log.warning("the connection was lost while a lock was held: %s", error.orig)
-
-    def __enter__(self) -> AdvisoryLock:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
+def _libpq_arguments(url: sqlalchemy.URL) -> dict[str, Any]:
+    ours = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "tcp_user_timeout": _UNANSWERED_MS,
+        **{f"keepalives_{name}": value for name, value in _KEEPALIVES.items()},
+    }
+    return {name: value for name, value in ours.items() if name not in url.query}
 
 
-@contextmanager
-def _closed_on_error(connection: sqlalchemy.Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        # Not back into the pool: it may have the lock, or be about to get it.
-        connection.invalidate()
-        connection.close()
-        raise
+def _prepare_postgresql(connection: Any, record: object) -> None:
+    """Has the server look after its end of the connection as we do after ours."""
+    cursor = connection.cursor()
+    for name, value in _KEEPALIVES.items():
+        cursor.execute(f"SET tcp_keepalives_{name} = {value}")
+    cursor.close()
+    connection.commit()

@@ -1,0 +1,144 @@
+"""PostgreSQL servers for tests: real ones on loopback, to be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import sqlalchemy
+from needs import skip_or_fail
+
+# The server refuses to run as root.
+_USERS = ("postgres", "nobody")
+
+
+class Server:
+    """A server with a folder and a port of its own.
+
+    Args:
+        folder: Its own, which the user that it runs as can write.
+        password: It demands this one; None trusts anybody.
+    """
+
+    def __init__(self, folder: Path, password: str | None = None) -> None:
+        self._folder, self._password, self._port = folder, password, _free_port()
+        self._binaries = _binaries()
+        self._options: dict[str, Any] = {"cwd": folder, **_as_user(folder)}
+        secret = folder / "password"
+        secret.write_text(password or "")
+        words = ["-D", folder / "data", "-U", "tester", "-N"]
+        words += ["-A", "scram-sha-256", "--pwfile", secret] if password else ["-A", "trust"]
+        secret.chmod(0o644)
+        command = [self._binaries / "initdb", *words]
+        subprocess.run(command, check=True, capture_output=True, **self._options)
+
+    def url(self, database: str, password: str = "") -> str:
+        """URL of a database, with the password in it if one is given."""
+        word = f":{password}" if password else ""
+        return f"postgresql+psycopg://tester{word}@127.0.0.1:{self._port}/{database}"
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        command = [self._binaries / "postgres", "-D", self._folder / "data", "-p", str(self._port)]
+        for setting in ("listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"):
+            command += ["-c", setting]
+        log = self._folder / "server.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output, **self._options)
+        end = time.monotonic() + 60
+        while True:
+            try:
+                self.execute("SELECT 1")
+            except sqlalchemy.exc.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError(f"PostgreSQL does not start: {log.read_text()}") from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def kill(self) -> None:
+        """SIGKILL to all of its processes at once."""
+        everybody = [psutil.Process(self._process.pid)]
+        everybody += everybody[0].children(recursive=True)
+        for one in everybody:
+            try:
+                one.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self._process.wait(timeout=30)
+        psutil.wait_procs(everybody, timeout=30)
+
+    def stop(self) -> None:
+        """Ends it without waiting for clients; nothing when it has ended."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(timeout=30)
+
+    def new_database(self) -> str:
+        """Name of an empty database."""
+        name = f"sweep_{secrets.token_hex(4)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return name
+
+    def execute(self, statement: str, database: str = "postgres") -> list[Any]:
+        """Rows of a statement, which is committed by itself."""
+        url = self.url(database, self._password or "")
+        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            result = connection.exec_driver_sql(statement)
+            return list(result) if result.returns_rows else []
+
+
+@contextmanager
+def running_server(password: str | None = None) -> Iterator[Server]:
+    """A server that ends with the block; without PostgreSQL the test is skipped."""
+    # Not below pytest's folders, which only root can enter.
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+    try:
+        server = Server(folder, password)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _binaries() -> Path:
+    """The folder with initdb and postgres; Debian keeps them off the PATH."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    found = shutil.which("initdb")
+    folders += [Path(found).parent] if found else []
+    usable = [folder for folder in folders if (folder / "postgres").exists()]
+    if not usable:
+        skip_or_fail("postgres", "PostgreSQL's server is not installed: apt-get install postgresql")
+    return usable[0]
+
+
+def _as_user(folder: Path) -> dict[str, Any]:
+    """Arguments of Popen by which root becomes somebody else, who gets the folder."""
+    if os.getuid() != 0:
+        return {}
+    known = {user.pw_name: user for user in pwd.getpwall()}
+    user = next(known[name] for name in _USERS if name in known)
+    os.chown(folder, user.pw_uid, user.pw_gid)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
