@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +25,8 @@ from resnet_sweep.study.tickets import INTERRUPTED
 from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.job import run_job
-from resnet_sweep.sweep.ranking import folders_of, ranking
+from resnet_sweep.sweep.outcomes import Outcome, completed, failure, left_with
+from resnet_sweep.sweep.ranking import own_folders, ranking
 from resnet_sweep.sweep.stopping import StopFlag, TrialTimeoutError
 from resnet_sweep.sweep.trial import RESERVED, CurrentTrial, running
 
@@ -41,28 +39,6 @@ log = logging.getLogger(__name__)
 # Exit code of a worker whose process is of no use any more; sysexits.h calls it EX_SOFTWARE.
 BROKEN_PROCESS = 70
 DEVICE = "device"
-
-
-@dataclass
-class Outcome:
-    """How a trial ended.
-
-    Attributes:
-        values: Objectives of a COMPLETE one.
-        kind: Of a failure.
-        error: One line for tables.
-        trace: The whole traceback.
-    """
-
-    state: TrialState
-    values: Sequence[float] = ()
-    kind: str = ""
-    error: str = ""
-    trace: str = ""
-
-
-class TaskExitError(RuntimeError):
-    """The task wanted to end the process."""
 
 
 class SweepTrial(CurrentTrial):
@@ -103,6 +79,18 @@ class SweepTrial(CurrentTrial):
             raise optuna.TrialPruned(
                 f"trial {self.number} was given up by another worker"
             ) from None
+
+
+@contextmanager
+def _kept_surroundings() -> Iterator[None]:
+    """Keeps what a process has only one of, for the trials that follow in it."""
+    folder, mask = os.getcwd(), os.umask(0)
+    os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(mask)
+        os.chdir(folder)
 
 
 class Runner:
@@ -265,12 +253,13 @@ class Runner:
 
     def _run_job(self, claim: Claim, config: DictConfig, repeat: int) -> Outcome:
         trials = self.queue.study.get_trials(deepcopy=False) if claim.previous else []
-        folders = [trials[number].user_attrs.get("folder") for number in claim.previous]
+        names = [trials[number].user_attrs.get("folder") for number in claim.previous]
+        folders = map(self.folder.below, names)
         part = str(repeat) if self.spec.repeats > 1 else ""
         current = SweepTrial(
             claim.trial,
             self.stop,
-            tuple(self.folder.path / one / part for one in folders if one is not None),
+            tuple(one / part for one in folders if one is not None),
             reports=repeat == 0 and self.spec.num_objectives == 1,
         )
         self._pruned, self._error = False, None
@@ -286,12 +275,13 @@ class Runner:
         if self._error is not None:
             return self._failure(self._error)
         # Raises what else went wrong in Hydra's job.
-        return self._complete(returned.return_value)
+        return completed(returned.return_value, self.spec.num_objectives, self.spec.takes_infinity)
 
     def _call(self, claim: Claim, current: SweepTrial, config: DictConfig) -> Any:
         give_up = None if self.spec.in_this_process else partial(self._give_up, claim.trial.number)
         spec = self.spec
-        with running(current), self.stop.in_task(spec.timeout_s, spec.timeout_grace_s, give_up):
+        limited = self.stop.in_task(spec.timeout_s, spec.timeout_grace_s, give_up)
+        with _kept_surroundings(), running(current), limited:
             try:
                 return self.task(config)
             except optuna.TrialPruned as pruned:
@@ -303,9 +293,11 @@ class Runner:
                 # Hydra would print on the terminal what the trial's log has.
                 self._error = error
                 raise
-            except SystemExit as left:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as left:
                 # It would end the worker, and the sweep with it.
-                self._error = TaskExitError(f"the task called sys.exit({left.code!r})")
+                self._error = left_with(left)
                 raise self._error from left
 
     def _give_up(self, number: int) -> None:
@@ -315,38 +307,11 @@ class Runner:
         self.queue.fail(number, "timeout", error, seconds=self.spec.timeout_s)
         os._exit(BROKEN_PROCESS)
 
-    def _complete(self, value: Any) -> Outcome:
-        """What the task returned, as objectives."""
-        num = self.spec.num_objectives
-        if isinstance(value, str | bytes):
-            # float() reads numbers in them, and each digit would be an objective.
-            return self._bad_value(f"returned {value!r}, which is no number")
-        try:
-            values = [float(value)] if num == 1 else [float(one) for one in value]
-        except (TypeError, ValueError):
-            return self._bad_value(f"returned {value!r}, which is no number")
-        if len(values) != num:
-            return self._bad_value(f"returned {len(values)} values for {num} directions")
-        taken = self.spec.takes_infinity and not any(map(math.isnan, values))
-        if not taken and not all(map(math.isfinite, values)):
-            return self._bad_value(f"returned {value!r}, which is not finite")
-        return Outcome(TrialState.COMPLETE, values)
-
-    @staticmethod
-    def _bad_value(error: str) -> Outcome:
-        log.error("the task %s", error)
-        return Outcome(TrialState.FAIL, kind="bad_value", error=error)
-
     def _failure(self, error: BaseException) -> Outcome:
         if isinstance(error, KeyboardInterrupt):
             # Which signal a worker got says nothing: the sweep sends its own.
             return Outcome(TrialState.FAIL, (), INTERRUPTED, "the sweep was stopped")
-        kind = self._kind(error)
-        message = " ".join(str(error).split())
-        trace = "".join(traceback.format_exception(error))
-        # Its frames hold what the trial held: a network, its optimizer, images.
-        traceback.clear_frames(error.__traceback__)
-        return Outcome(TrialState.FAIL, (), kind, f"{type(error).__name__}: {message}", trace)
+        return failure(self._kind(error), error)
 
     def _kind(self, error: BaseException) -> str:
         if isinstance(error, TrialTimeoutError):
@@ -385,5 +350,5 @@ class Runner:
         ranked = ranking(self.queue.study, [*self._best, *completed[self._num_ranked :]])
         self._num_ranked, self._best = len(completed), ranked[:keep]
         for trial in ranked[keep:]:
-            for one in folders_of(trial, self.queue.study):
-                self.task.discard(self.folder.path / one)
+            for one in own_folders(trial, self.queue.study, self.folder):
+                self.task.discard(one)

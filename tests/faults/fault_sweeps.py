@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import psutil
 from optuna.trial import FrozenTrial
@@ -24,10 +27,36 @@ LOCAL = ("hydra/launcher=local", "hydra.launcher.workers=2")
 ROOT = "multirun"
 
 
+@dataclass(frozen=True)
+class Stage:
+    """Something that happens to a sweep once, at a call of one of its functions.
+
+    Attributes:
+        who: "worker", "parent", or "anybody": whoever comes to it first.
+        at: "module:function" or "module:Class.method".
+        when: "before" or "after" the call.
+        nth: Which call in a process.
+        do: A signal's name, or a command for the shell.
+    """
+
+    who: str
+    at: str
+    when: str = "before"
+    nth: int = 1
+    do: str = "SIGKILL"
+
+
 class Sweep:
     """A sweep as a process with a group of its own, as a shell starts it."""
 
-    def __init__(self, cwd: Path, *overrides: str, app: Path = APP) -> None:
+    def __init__(
+        self,
+        cwd: Path,
+        *overrides: str,
+        app: Path = APP,
+        stages: Sequence[Stage] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.output = cwd / f"output{len(list(cwd.glob('output*')))}"
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(
@@ -37,6 +66,7 @@ class Sweep:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                env=_environment(cwd, stages, env),
             )
 
     @property
@@ -65,11 +95,29 @@ class Sweep:
             return []
 
 
-def sweep(cwd: Path, *overrides: str, app: Path = APP) -> Sweep:
+def _environment(
+    cwd: Path, stages: Sequence[Stage], env: Mapping[str, str] | None
+) -> dict[str, str]:
+    found = {**os.environ, **(env or {})}
+    if stages:
+        marks = cwd / "marks"
+        marks.mkdir(exist_ok=True)
+        found["PYTHONPATH"] = f"{APP.parent / 'at_stage'}:{found.get('PYTHONPATH', '')}"
+        found["FAULT_STAGES"] = json.dumps([asdict(stage) for stage in stages])
+        found["FAULT_MARKS"] = str(marks)
+    return found
+
+
+def sweep(cwd: Path, *overrides: str, app: Path = APP, **more: Any) -> Sweep:
     """Runs a sweep to its end."""
-    done = Sweep(cwd, *overrides, app=app)
+    done = Sweep(cwd, *overrides, app=app, **more)
     done.wait()
     return done
+
+
+def come_to(cwd: Path, stages: Sequence[Stage]) -> list[Stage]:
+    """Those of the stages that have been."""
+    return [stage for number, stage in enumerate(stages) if (cwd / "marks" / str(number)).exists()]
 
 
 def until(condition: Callable[[], object], what: str = "it") -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import odd_tasks
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -37,7 +38,8 @@ def run(cfg: DictConfig) -> object:
     is_told = cfg.when is None or cfg.x in cfg.when
     result = _do(cfg.do, slot, bool(previous)) if is_told else "work"
     (folder / "finished").touch()
-    return cfg.x * cfg.model.width + cfg.seed if result == "work" else result
+    is_done = isinstance(result, str) and result == "work"
+    return cfg.x * cfg.model.width + cfg.seed if is_done else result
 
 
 def _do(what: str, slot: str | None, is_again: bool) -> object:
@@ -48,7 +50,7 @@ def _do(what: str, slot: str | None, is_again: bool) -> object:
         return "work" if is_again else _do(what.removeprefix("once_"), slot, is_again)
     if what.startswith("cpu"):
         return _do("exception", slot, is_again) if slot == what else "work"
-    return _WAYS[what]()
+    return _WAYS[what]() if what in _WAYS else odd_tasks.WAYS[what]()
 
 
 def _raise(error: BaseException) -> None:
