@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from resnet_sweep.files import mended_by
 from resnet_sweep.report.aggregate import aggregate
 from resnet_sweep.report.best import Best, trial_title
 from resnet_sweep.report.columns import parameters_of
@@ -108,7 +109,8 @@ def group_table(groups: pd.DataFrame, width: int | None) -> str:
 def tell_and_write(report: Report, folder: StudyFolder, width: int | None, base: Path) -> None:
     """Ends a sweep: writes and prints its tables, then writes what is made of them.
 
-    A page that cannot be made is logged, since the results are there.
+    A page that cannot be made is logged, since the results are there; one that cannot be written
+    is an error, as a table is.
 
     Args:
         report: Of the sweep.
@@ -122,7 +124,10 @@ def tell_and_write(report: Report, folder: StudyFolder, width: int | None, base:
     try:
         best = report.write_best(folder, base=base)
         written.append(report.write_page(folder, best))
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and mended_by(error) is not None:
+            # A full disk is no fault of the report, and whoever made room wants the page as well.
+            raise
         log.exception("the report in %s could not be made", folder.path)
     print("\n".join(written_lines(written, best, base)))
 

@@ -6,6 +6,7 @@ import logging
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,8 +47,12 @@ def finish(sweep: Sweep, queue: Queue, task: Task, error: BaseException | None) 
     _tidy(sweep, task)
     try:
         _report(sweep)
-    finally:
-        _write_best(sweep)
+    except BaseException:
+        # What went wrong with the tables says more than the same once again.
+        with suppress(OSError):
+            _write_best(sweep)
+        raise
+    _write_best(sweep)
     num_left, has_failed = queue.num_open(), queue.has_failed_too_often()
     if not num_left:
         # Nothing is left for workers of sweeps that are dead, and their names can go.
@@ -117,15 +122,15 @@ def _refuse_nothing(sweep: Sweep, num_left: int) -> None:
 
 def _tidy(sweep: Sweep, task: Task) -> None:
     """Lets go of what is large in trials that are not among the best."""
-    from resnet_sweep.sweep.ranking import folders_of, ranking
+    from resnet_sweep.sweep.ranking import own_folders, ranking
 
     keep = sweep.options.keep_checkpoints
     if keep is None or len(sweep.options.directions) > 1:
         return
     complete = sweep.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     for trial in ranking(sweep.study, complete)[keep:]:
-        for one in folders_of(trial, sweep.study):
-            task.discard(sweep.folder.path / one)
+        for one in own_folders(trial, sweep.study, sweep.folder):
+            task.discard(one)
 
 
 def _write_best(sweep: Sweep) -> None:

@@ -35,6 +35,7 @@ from resnet_sweep.sweep.stopping import StopFlag
 from resnet_sweep.sweep.taken import Command, kept_by, recomposed, typed_for_hydra
 from resnet_sweep.sweep.takeover import take_over
 from resnet_sweep.sweep.task import find_hook, make_task
+from resnet_sweep.sweep.unwritable import unwritable_told
 
 if TYPE_CHECKING:
     import optuna
@@ -108,9 +109,10 @@ class Engine:
 
         Raises:
             KeyboardInterrupt: A signal came before there was a study, or to a drop-in.
+            UnwritableError: A disk is full, or a folder may not be written.
         """
         # What plans can be stopped anywhere; what has begun ends in order.
-        with StopFlag() as stop, stop.in_task():
+        with StopFlag() as stop, stop.in_task(), unwritable_told():
             self._run(arguments, stop)
 
     def _run(self, arguments: Sequence[str], stop: StopFlag) -> None:
