@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -15,7 +15,14 @@ class StopHandlers:
 
     Outside the main thread, where Python cannot handle signals, it does nothing. A signal
     that the process was started to ignore, as a shell's background job is, stays ignored.
+
+    Attributes:
+        second_kills: Whether the second signal kills this process. Not where another process
+            looks after it, which has SIGKILL for that: then the same word may come twice, from
+            it and from who speaks to all processes of a job or of a group.
     """
+
+    second_kills: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._previous: dict[int, Any] = {}

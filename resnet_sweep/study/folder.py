@@ -40,6 +40,10 @@ class StudyFolder:
         """Held by a worker as long as it lives."""
         return self.workers / f"{worker}.lock"
 
+    def worker_told(self, worker: str) -> Path:
+        """Made when a worker is told to stop by who looks after it, and not by its own trial."""
+        return self.workers / f"{worker}.told"
+
     @property
     def events_log(self) -> Path:
         """A line for each trial that starts or ends, in the order in which it happens."""

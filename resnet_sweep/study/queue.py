@@ -135,10 +135,11 @@ class Queue:
 
     def fail(self, number: int, kind: str, error: str, trace: str = "", seconds: float = 0) -> bool:
         """Ends a running trial as failed; False when somebody else has ended it."""
+        self.is_refused |= kind == DATA_CHANGED
         trials = self.study.get_trials(deepcopy=False)
         trial = trials[number]
         storage, trial_id = self.study._storage, trial._trial_id
-        if kind == INTERRUPTED and _was_interrupted(trial, trials):
+        if kind == INTERRUPTED and self._is_unasked(trial) and _was_interrupted(trial, trials):
             kind, error = LOST, f"{LOST}: interrupted again by nobody ({error})"
         facts = {"failure": kind, "error": error, "traceback": trace, "seconds": seconds}
         try:
@@ -202,6 +203,10 @@ class Queue:
     def _read_burnt(self) -> None:
         if self.ledger.counts[TrialState.FAIL.name]:
             self.ledger.burnt = frozenset(self.study.user_attrs.get(BURNT, ()))
+
+    def _is_unasked(self, trial: FrozenTrial) -> bool:
+        """Whether nobody is known to have told a trial's worker to stop, as a cluster does."""
+        return not self._folder.worker_told(str(trial.user_attrs.get("worker"))).exists()
 
     def _is_alive(self, trial: FrozenTrial) -> bool:
         worker = trial.user_attrs.get("worker")

@@ -154,8 +154,10 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
         if num_open == 0 or queue.has_failed_too_often():
             return
         others = queue.running_elsewhere(spec.session)
-        count = spec.budget.num_workers - (sweep.session.num_inherited() if is_cluster else 0)
-        if len(others) >= num_open or count <= 0:
+        count = spec.budget.num_workers
+        # Workers that a dead sweep has left on a cluster are counted and watched by the launcher.
+        has_heirs = is_cluster and sweep.session.num_inherited() > 0
+        if len(others) >= num_open and not has_heirs:
             # What they run is not run twice.
             if others != waits_for:
                 log.info("waits for trials %s, which workers of another sweep run", others)

@@ -14,6 +14,7 @@ from resnet_sweep.sweep.launcher import LocalLauncher
 
 _BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 _LOCAL = f"{LocalLauncher.__module__}.{LocalLauncher.__name__}"
+_SLURM = "resnet_sweep.sweep.slurm.launcher.SlurmLauncher"
 _JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
 
 
@@ -42,6 +43,14 @@ def num_slots(config: DictConfig, context: HydraContext, function: TaskFunction)
             config=config, hydra_context=context, task_function=function
         )
         assert isinstance(launcher, LocalLauncher)
+        return launcher.num_slots()
+    if target == _SLURM:
+        from resnet_sweep.sweep.slurm.launcher import SlurmLauncher
+
+        launcher = Plugins.instance().instantiate_launcher(
+            config=config, hydra_context=context, task_function=function
+        )
+        assert isinstance(launcher, SlurmLauncher)
         return launcher.num_slots()
     if target == _JOBLIB:
         jobs = int(config.hydra.launcher.n_jobs)

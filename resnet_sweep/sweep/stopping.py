@@ -127,8 +127,9 @@ class StopFlag(StopHandlers):
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self._signum is not None:
-            signal.signal(signum, signal.SIG_DFL)
-            os.kill(os.getpid(), signum)
+            if self.second_kills:
+                signal.signal(signum, signal.SIG_DFL)
+                os.kill(os.getpid(), signum)
             return
         self._signum = signum
         self._raise(Interrupted(signum))

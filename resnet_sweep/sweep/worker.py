@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # Which slot the launcher has given to this process.
 SLOT_VARIABLE = "RESNET_SWEEP_SLOT"
+# How often a cluster has started this worker again, if it has.
+LIFE_VARIABLE = "RESNET_SWEEP_LIFE"
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,11 @@ class Worker:
         """
         from resnet_sweep.study.queue import num_events
 
-        return num_events(StudyFolder(self.spec.folder), f"{self.spec.session}-{num}")
+        return num_events(StudyFolder(self.spec.folder), worker_name(self.spec.session, str(num)))
 
     def work(self, index: str) -> int:
         """Takes and runs trials as the worker of that index; see ``__call__``."""
-        name = f"{self.spec.session}-{index}"
+        name = worker_name(self.spec.session, index)
         folder = StudyFolder(self.spec.folder)
         slot = os.environ.get(SLOT_VARIABLE, index)
         worker_config = cast(DictConfig | None, HydraConfig.instance().cfg)
@@ -156,6 +158,15 @@ class Worker:
             config.hydra.verbose,
             execution_whitelist=self.context.execution_whitelist,
         )
+
+
+def worker_name(session: str, index: str) -> str:
+    """The name of a worker of this process: of its session, its life and its number.
+
+    The process of an earlier life may not be quite dead, on a node that nobody reaches.
+    """
+    life = os.environ.get(LIFE_VARIABLE)
+    return f"{session}.{life}-{index}" if life else f"{session}-{index}"
 
 
 class _Loop:

@@ -37,5 +37,7 @@ class StopSignals(StopHandlers):
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._signum = signum
+        if not self.second_kills:
+            return
         for other in STOP_SIGNALS:
             signal.signal(other, signal.SIG_DFL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import time
@@ -89,15 +90,21 @@ class Pool:
         self._waiting: deque[_Job] = deque()
         self._returns: dict[int, JobReturn] = {}
 
-    def run(self, requests: Sequence[JobRequest]) -> list[JobReturn]:
+    def run(
+        self, requests: Sequence[JobRequest], signals: CountedSignals | None = None
+    ) -> list[JobReturn]:
         """Runs all jobs and returns what they returned, in their order.
+
+        Args:
+            requests: The jobs.
+            signals: Counts what asks for a stop; None for SIGINT and SIGTERM.
 
         Raises:
             Interrupted: SIGINT or SIGTERM came, and all processes have ended: by themselves
                 when they had done with it, or killed by a second one.
         """
         self._waiting = deque(_Job(i, request) for i, request in enumerate(requests))
-        with CountedSignals() as signals:
+        with contextlib.nullcontext(signals) if signals else CountedSignals() as signals:
             try:
                 while not signals.count and (self._waiting or self._busy()):
                     self._fill()

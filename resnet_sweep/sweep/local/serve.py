@@ -15,7 +15,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from omegaconf import open_dict
 
-from resnet_sweep.signals import STOP_SIGNALS
+from resnet_sweep.signals import STOP_SIGNALS, StopHandlers
 from resnet_sweep.sweep.interrupt import Interrupted
 from resnet_sweep.sweep.local.payload import Work
 
@@ -72,6 +72,7 @@ class JobServer:
         Raises:
             SystemExit: A signal came.
         """
+        StopHandlers.second_kills = False
         for signum in STOP_SIGNALS:
             signal.signal(signum, self._on_signal)
         while self._signum is None:

@@ -1,0 +1,209 @@
+"""Submitting a job array: the script for sbatch, made by submitit, and the jobs' private folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import secrets
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.slurm.slurm import SlurmExecutor
+
+from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.files import replacing
+from resnet_sweep.study.locks import FileLock, is_held
+from resnet_sweep.sweep.slurm.config import SlurmLauncherConf
+from resnet_sweep.sweep.slurm.task import PAYLOAD, TIME_IS_UP, Order, run_jobs
+
+log = logging.getLogger(__name__)
+
+HOME = ".slurm"
+LOGS = "workers"
+_START = Path(__file__).with_name("start.py")
+_JOBS = "jobs.json"
+_LOCK = "parent.lock"
+_TIMEOUT_S = 60.0
+# Such jobs only have to wait; sbatch takes them.
+_LATER = "down, drained or reserved"
+
+
+@dataclass
+class Launch:
+    """A job array that was submitted, and its folder.
+
+    Attributes:
+        folder: Has what the jobs read and write; only its user may look into it.
+        lock: Held by the process that looks after the jobs.
+        job_ids: Of the jobs, in their order.
+        num_slots: How many jobs of the sweep each runs at a time.
+    """
+
+    folder: Path
+    lock: FileLock
+    job_ids: tuple[str, ...]
+    num_slots: int
+
+    def result(self, job_id: str) -> Path:
+        """Where submitit puts what a job returned."""
+        return self.folder / f"{job_id}_0_result.pkl"
+
+    def remove(self) -> None:
+        """Deletes the folder, when its jobs are over."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.lock.release()
+        with contextlib.suppress(OSError):
+            # Not while there are others.
+            self.folder.parent.rmdir()
+
+    @classmethod
+    def left_behind(cls, home: Path) -> list[Launch]:
+        """Launches whose process is dead; they are ours from now on."""
+        found = []
+        for path in sorted(home.glob(f"*/{_JOBS}")):
+            lock = FileLock(path.with_name(_LOCK))
+            if is_held(lock.path) or not lock.try_acquire():
+                continue
+            try:
+                known = json.loads(path.read_text())
+            except FileNotFoundError:
+                # Removed by whom we have just waited for.
+                lock.release()
+                continue
+            found.append(cls(path.parent, lock, tuple(known["job_ids"]), known["num_slots"]))
+        return found
+
+
+class _Executor(SlurmExecutor):
+    """submitit's, whose jobs start by our own file."""
+
+    @property
+    def _submitit_command_str(self) -> str:
+        # In place of the shell, which would keep Slurm's signals to itself.
+        words = ["-P", "-u", "-X", "faulthandler", str(_START), str(self.folder)]
+        return f"exec {self.python} {shlex.join(words)}"
+
+
+def submit(
+    options: SlurmLauncherConf,
+    home: Path,
+    payload: IO[bytes],
+    orders: Sequence[Order],
+    num_parallel: int,
+) -> Launch:
+    """Submits a job for each order, as one array.
+
+    Args:
+        options: The launcher's.
+        home: Where launches have their folders.
+        payload: What all jobs have in common.
+        orders: Their folder is filled in here.
+        num_parallel: So many jobs run at a time.
+
+    Raises:
+        ConfigError: Slurm does not take them.
+    """
+    home.mkdir(mode=0o700, exist_ok=True)
+    # The home may have been made by somebody with other habits.
+    home.chmod(0o700)
+    folder = home / secrets.token_hex(4)
+    folder.mkdir(mode=0o700)
+    lock = FileLock(folder / _LOCK)
+    lock.acquire()
+    payload.seek(0)
+    with (folder / PAYLOAD).open("wb") as file:
+        shutil.copyfileobj(payload, file)
+    logs = home.parent / LOGS
+    logs.mkdir(exist_ok=True)
+    # Their names in an array and alone.
+    log_file = logs / ("slurm-%A_%a.log" if len(orders) > 1 else "slurm-%j.log")
+    executor = _executor(options, folder, log_file, num_parallel)
+    try:
+        jobs = executor.map_array(run_jobs, [_placed(one, folder) for one in orders])
+    except (FailedJobError, FailedSubmissionError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+        raise ConfigError([_refused(str(error))]) from None
+    launch = Launch(folder, lock, tuple(job.job_id for job in jobs), options.workers_per_job)
+    with replacing(folder / _JOBS) as path:
+        path.write_text(json.dumps({"job_ids": launch.job_ids, "num_slots": launch.num_slots}))
+    return launch
+
+
+def check_with_slurm(options: SlurmLauncherConf) -> None:
+    """Asks Slurm whether it would take such a job.
+
+    Raises:
+        ConfigError: It would not, or nobody answers.
+    """
+    executor = _executor(options, Path("/nowhere"), Path("/dev/null"), 1)
+    script = executor._make_submission_file_text("true", "")
+    try:
+        done = subprocess.run(
+            ["sbatch", "--test-only"],  # noqa: S607 - Slurm's program
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigError([_refused("does not answer")]) from None
+    if done.returncode and _LATER not in done.stderr:
+        raise ConfigError([_refused(done.stderr)])
+
+
+def _executor(
+    options: SlurmLauncherConf, folder: Path, log_file: Path, num_parallel: int
+) -> _Executor:
+    executor = _Executor(folder, python=options.python)
+    memory = None if options.mem_gb is None else f"{round(options.mem_gb * 1024)}M"
+    additional: dict[str, Any] = {
+        "requeue": True,
+        # B: to the first process alone.
+        "signal": f"B:{TIME_IS_UP.name.removeprefix('SIG')}@{options.signal_delay_s}",
+        "output": str(log_file),
+        **options.additional_parameters,
+    }
+    executor.update_parameters(
+        job_name=options.name,
+        partition=options.partition,
+        qos=options.qos,
+        account=options.account,
+        constraint=options.constraint,
+        exclude=options.exclude,
+        comment=options.comment,
+        gres=options.gres,
+        gpus_per_node=options.gpus_per_node,
+        gpus_per_task=options.gpus_per_task,
+        cpus_per_gpu=options.cpus_per_gpu,
+        cpus_per_task=options.cpus_per_task,
+        mem=memory,
+        mem_per_cpu=options.mem_per_cpu,
+        mem_per_gpu=options.mem_per_gpu,
+        time=options.timeout_min,
+        setup=options.setup,
+        array_parallelism=num_parallel,
+        stderr_to_stdout=True,
+        use_srun=False,
+        additional_parameters=additional,
+    )
+    return executor
+
+
+def _placed(order: Order, folder: Path) -> Order:
+    return replace(order, folder=folder)
+
+
+def _refused(words: str) -> Fault:
+    """What sbatch says, without what it says before each line."""
+    lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in words.splitlines()]
+    text = "; ".join(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    return Fault("hydra/launcher", "slurm", f"sbatch refuses the jobs: {text}")
