@@ -21,6 +21,7 @@ from resnet_sweep.report.source import (
     objective_names,
 )
 from resnet_sweep.study.canonical import same
+from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.reading import Snapshot
 from resnet_sweep.study.standing import COMPLETE, PRUNED, STATES, Ticket, reason_of, seconds_of
 
@@ -156,11 +157,10 @@ class _Reader:
 
     def _at(self, trial: FrozenTrial, repeat: int | None) -> Path | None:
         """The folder of a run."""
-        own = trial.user_attrs.get("folder")
-        if own is None or self._folder is None:
+        if self._folder is None:
             return None
-        folder = self._folder / str(own)
-        return folder if repeat is None else folder / str(repeat)
+        folder = StudyFolder(self._folder).below(trial.user_attrs.get("folder"))
+        return folder if folder is None or repeat is None else folder / str(repeat)
 
     def _row(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 
 class StudyFolder:
@@ -10,6 +10,25 @@ class StudyFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+
+    def below(self, name: object) -> Path | None:
+        """A folder that the study names for a trial.
+
+        Args:
+            name: As the study has it; who wrote the study may have written anything.
+
+        Returns:
+            Its path; None for one that would be somewhere else.
+        """
+        if not isinstance(name, str) or "\0" in name:
+            return None
+        path = self.path / name
+        is_below = path != self.path and path.is_relative_to(self.path)
+        return path if is_below and ".." not in PurePath(name).parts else None
+
+    def holds(self, path: Path) -> bool:
+        """Whether a path is in the folder when all links are followed, so that it is its own."""
+        return path.resolve().is_relative_to(self.path.resolve())
 
     @property
     def journal(self) -> Path:

@@ -148,23 +148,24 @@ class _Reader:
             fix = f"type its trials as {KEY}=[{{key: value}}], and the settings that they had"
             self.faults.append(Fault(f"{KEY}.study", self._folder, rule, fix=fix))
         kept = {key: value for key, value in choices.items() if not key.startswith("hydra/")}
+        # No run has a part of Hydra's there, and it would count as typed.
+        config = {key: value for key, value in config.items() if key != "hydra"}
         return Former(trial.number, values, config, kept, tuple(trial.values))
 
     def _place(self, trial: FrozenTrial) -> Path | None:
         """Where Hydra has written the configuration of a trial's first run."""
-        if self._subdir is None:
-            return None
+        # Optuna, which not every application of the environment needs.
+        from resnet_sweep.sweep.ranking import attempt_before
+
         one: FrozenTrial | None = trial
         while one is not None:
-            attrs = one.user_attrs
-            if "folder" in attrs:
-                folder = self._folder / str(attrs["folder"])
-                for path in (folder / self._subdir, folder / "0" / self._subdir):
-                    if (path / "config.yaml").is_file():
-                        return path
+            folder = StudyFolder(self._folder).below(one.user_attrs.get("folder"))
+            for run in () if folder is None else (folder, folder / "0"):
+                path = StudyFolder(run).below(self._subdir)
+                if path is not None and (path / "config.yaml").is_file():
+                    return path
             # A run that an earlier attempt had ended was not run again.
-            before = attrs.get("retry_of", attrs.get("duplicate_of"))
-            one = None if before is None else self._trials[before]
+            one = attempt_before(one, self._trials, ("retry_of", "duplicate_of"))
         return None
 
 
