@@ -53,7 +53,7 @@ class TrialTask:
 
     def __init__(self) -> None:
         self._session: Session | None = None
-        # The newest run, if it has come to its end.
+        # A run that has come to its end, as long as the study may not know of it.
         self._finished: Run | None = None
 
     def prepare(self) -> None:
@@ -83,7 +83,8 @@ class TrialTask:
         from resnet_sweep.training.folder import RunFolder
         from resnet_sweep.training.signals import StopSignals
 
-        self._finished = None
+        # Of repeats: that the next one begins means that the study knows.
+        self._remove_checkpoints()
         folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
         signals = StopSignals()
         try:
@@ -119,12 +120,9 @@ class TrialTask:
     def after_trial(self, failed: bool) -> None:
         """Lets go of what a trial needs no more: its checkpoints, or memory where it failed."""
         if not failed:
-            # Only now: a worker that is killed before the study knows of the trial's end has it
-            # tried again, and that goes on from there.
-            if self._finished is not None:
-                self._finished.remove_checkpoints()
-            # Nothing holds the memory any more, and the next trial will use it.
-            return
+            self._remove_checkpoints()
+            return  # Nothing holds the memory any more, and the next trial will use it.
+        self._finished = None
         gc.collect()
         if "torch" in sys.modules:
             sys.modules["torch"].cuda.empty_cache()
@@ -172,6 +170,16 @@ class TrialTask:
         self._finished = run
         _log_end(ended, config.objective.metric, folder)
         return ended
+
+    def _remove_checkpoints(self) -> None:
+        """Removes what a finished run went on from.
+
+        Not when it ends: of a worker that is killed before the study knows of that, the trial
+        is tried again, and goes on from there.
+        """
+        if self._finished is not None:
+            self._finished.remove_checkpoints()
+            self._finished = None
 
     def _make_run(self, config: Config, folder: RunFolder) -> Run:
         if config.trainer.profile:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from resnet_sweep.config import Config
-from resnet_sweep.files import replacing
 from resnet_sweep.models import build_model
 from resnet_sweep.models.config import model_name
 from resnet_sweep.rerun import Resolved, rerun_yaml
@@ -46,11 +44,14 @@ class Ended:
         result: Of all its epochs, or of those that it was given.
         peak_memory_mib: Most memory that it used.
         pruned: What the pruner raised, None for a run that came to its end.
+        problem: Why a checkpoint of an earlier attempt could not be used, None for a run that
+            met none.
     """
 
     result: FitResult
     peak_memory_mib: float
     pruned: Exception | None
+    problem: str | None
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Origin:
     Attributes:
         folder: Its folder.
         epoch: Epochs taken over; 0 where its checkpoint could not be used.
-        problem: Why it could not be used, else None.
+        problem: Why it, or that of a later attempt, could not be used; else None.
     """
 
     folder: str
@@ -76,7 +77,7 @@ class Run:
         folder: Where its files go; claimed by the caller.
         session: Has the data.
         previous: Folders of earlier attempts at the same run, newest first. It goes on from
-            the first that holds a checkpoint, unless its own folder holds one.
+            the first that holds a checkpoint that can be used, unless its own folder holds one.
         choices: In the groups, by their names.
         shows_bar: Whether a progress bar is drawn on stderr.
         label: Of the run, for TensorBoard.
@@ -114,6 +115,9 @@ class Run:
             Exception: Whatever goes wrong, now or in the network.
         """
         trainer, origin = self._start()
+        if origin is not None:
+            self.facts["resumed_from"] = dataclasses.asdict(origin)
+        self._log_start()
         pruned: Exception | None = None
         with signals:
             try:
@@ -135,50 +139,48 @@ class Run:
                     # Those of a profile are known only now.
                     **trainer.facts,
                     **repeatable(self.config.trainer.seed),
-                    **({} if origin is None else {"resumed_from": dataclasses.asdict(origin)}),
                 }
             )
-            for folder in (self.folder, *self._previous):
-                folder.last_checkpoint.unlink(missing_ok=True)
-        return Ended(result, peak_memory_mib, pruned)
+        return Ended(result, peak_memory_mib, pruned, None if origin is None else origin.problem)
+
+    def remove_checkpoints(self) -> None:
+        """Removes what a run could go on from, earlier attempts' too: it is over for good."""
+        for folder in (self.folder, *self._previous):
+            folder.last_checkpoint.unlink(missing_ok=True)
 
     def _start(self) -> tuple[Trainer, Origin | None]:
-        """The trainer, after what an earlier attempt has done."""
-        previous = self._take_over()
-        trainer = self._build()
-        if previous is None:
-            self._log_start()
-            return trainer, None
-        folder = str(previous.path)
-        try:
-            epoch = trainer.take_up()
-        except CheckpointError as error:
-            # It will not fit the next time either, so the trial would never be done.
-            log.warning("starts anew, not from trial folder %s: %s", folder, error)
-            self.folder.last_checkpoint.unlink()
-            origin = Origin(folder, 0, str(error))
-            # Its frames hold the network that is of no use any more.
-            traceback.clear_frames(error.__traceback__)
-        else:
-            log.info("goes on from epoch %d of trial folder %s", epoch, folder)
-            origin = Origin(folder, epoch)
-        if origin.problem is not None:
-            del trainer
-            trainer = self._build()
-        self._log_start()
-        return trainer, origin
+        """The trainer, after what an earlier attempt has done.
 
-    def _take_over(self) -> RunFolder | None:
-        """Copies the newest checkpoint of an earlier attempt; returns where it was."""
-        own = self.folder.last_checkpoint
-        if self.config.trainer.resume == "never" or own.exists():
-            return None
-        for folder in self._previous:
-            if folder.last_checkpoint.exists():
-                with replacing(own) as path:
-                    shutil.copyfile(folder.last_checkpoint, path)
-                return folder
-        return None
+        A checkpoint that cannot be used now will not be the next time either: the one before
+        it is taken, or the run starts anew, so that the trial will be done.
+        """
+        candidates = self._resumable()
+        problems: list[str] = []
+        for folder in candidates:
+            trainer = self._build()
+            try:
+                epoch = trainer.take_up(folder.last_checkpoint)
+            except CheckpointError as error:
+                told = [f"{fault.key}={fault.value}: {fault.rule}" for fault in error.faults]
+                problem = "; ".join(told)
+                log.warning("cannot go on from trial folder %s: %s", folder.path, problem)
+                problems.append(problem)
+                # Its frames hold the network that is of no use any more.
+                traceback.clear_frames(error.__traceback__)
+                del trainer
+                continue
+            log.info("goes on from epoch %d of trial folder %s", epoch, folder.path)
+            return trainer, Origin(str(folder.path), epoch, "; ".join(problems) or None)
+        if not candidates:
+            return self._build(), None
+        log.warning("starts anew: no checkpoint of an earlier attempt can be used")
+        return self._build(), Origin(str(candidates[0].path), 0, "; ".join(problems))
+
+    def _resumable(self) -> list[RunFolder]:
+        """Earlier attempts that have left a checkpoint, newest first."""
+        if self.config.trainer.resume == "never" or self.folder.last_checkpoint.exists():
+            return []
+        return [folder for folder in self._previous if folder.last_checkpoint.exists()]
 
     def _build(self) -> Trainer:
         """The one place where a configuration becomes data, model and trainer."""

@@ -1,5 +1,6 @@
 """A trial of ours as the sweep engine runs it: in Hydra's folder, with a trial that listens."""
 
+import errno
 import gc
 import json
 import logging
@@ -30,7 +31,8 @@ from resnet_sweep.paths import config_dir
 from resnet_sweep.sweep import CurrentTrial
 from resnet_sweep.sweep.trial import running
 from resnet_sweep.training.continuation import FREE_KEYS
-from resnet_sweep.training.failures import NonFiniteLossError, Stopped
+from resnet_sweep.training.failures import DiskError, NonFiniteLossError, Stopped
+from resnet_sweep.training.folder import RunFolder
 
 TINY = ("model._target_=test_app.Net", *SMALL[1:])
 EXACT = (*TINY, "trainer=deterministic", "trainer.epochs=4", "trainer.checkpoint_every_s=0")
@@ -108,8 +110,16 @@ def run(composed, tmp_path):
         folder: str, *overrides: str, trial: CurrentTrial | None = None, task: Any = None
     ) -> float:
         cfg = inside_job(composed(*overrides), tmp_path / folder)
+        task = task or TrialTask()
         with running(trial or Listener()):
-            return (task or TrialTask())(cfg)
+            try:
+                objective = task(cfg)
+            except optuna.TrialPruned:
+                task.after_trial(failed=False)
+                raise
+        if isinstance(task, TrialTask):
+            task.after_trial(failed=False)
+        return objective
 
     return call
 
@@ -222,8 +232,95 @@ def test_a_checkpoint_that_does_not_fit_costs_its_epochs_and_not_the_trial(
     told = result_of(tmp_path / "new")["resumed_from"]
     assert (told["folder"], told["epoch"]) == (str(interrupted), 0)
     assert problem in told["problem"]
-    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"][-1:]
-    assert f"starts anew, not from trial folder {interrupted}" in warning.getMessage()
+    assert trial.attrs["resume_problem"] == told["problem"]
+    first, second = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"][-2:]
+    assert first.startswith(f"cannot go on from trial folder {interrupted}: ")
+    assert second == "starts anew: no checkpoint of an earlier attempt can be used"
+
+
+def test_a_bad_checkpoint_costs_only_what_the_attempt_before_it_has_not(
+    run, tmp_path, interrupted, caplog
+):
+    caplog.set_level(logging.INFO)
+    whole = Listener()
+    run("whole", *EXACT, trial=whole)
+    with pytest.raises(Stopped):
+        run("later", *EXACT, trial=Listener(interrupted, after=3, act=terminate))
+    assert sorted(path.parent.name for path in tmp_path.rglob("last.pt")) == ["later", "old"]
+    content = bytearray((tmp_path / "later" / "last.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "later" / "last.pt").write_bytes(content)
+    # What is not read cannot be missed.
+    (interrupted / "metrics.csv").unlink()
+    trial = Listener(tmp_path / "later", interrupted)
+    run("new", *EXACT, trial=trial)
+    assert trial.reports == whole.reports
+    assert_same_run(tmp_path / "whole", tmp_path / "new")
+    told = result_of(tmp_path / "new")["resumed_from"]
+    assert (told["folder"], told["epoch"]) == (str(interrupted), 1)
+    assert "later/last.pt" in trial.attrs["resume_problem"]
+    assert f"goes on from epoch 1 of trial folder {interrupted}" in caplog.messages
+    assert not list(tmp_path.rglob("last.pt"))
+
+
+def no_space(*args: Any, **kwargs: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "file")
+
+
+def test_a_disk_that_is_full_while_it_trains_does_not_end_the_run(
+    run, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(RunFolder, "write_metrics", no_space)
+    monkeypatch.setattr("resnet_sweep.training.writer.save_tensors", no_space)
+    trial = Listener(after=3, act=monkeypatch.undo)
+    run("0", *(one for one in EXACT if one != "trainer.epochs=4"), "trainer.epochs=5", trial=trial)
+    assert [epoch for epoch, _ in trial.reports] == [1, 2, 3, 4, 5]
+    assert len(pd.read_csv(tmp_path / "0" / "metrics.csv")) == 5
+    told = [one for one in caplog.messages if "a file could not be written: [Errno 28]" in one]
+    assert len(told) == 5
+
+
+@pytest.mark.parametrize("method", ["write_predictions", "write_result"])
+def test_a_disk_that_is_full_at_the_end_is_named_and_the_checkpoint_stays(
+    run, tmp_path, monkeypatch, caplog, method
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, method, no_space)
+        with pytest.raises(DiskError, match=r"No space left on device .*: make room") as caught:
+            run("0", *EXACT)
+    assert TrialTask().failure_kind(caught.value) == "disk"
+    assert not (tmp_path / "0" / "predictions.npz").exists() or method == "write_result"
+    if method == "write_result":
+        assert "how the run ended could not be written: [Errno 28]" in caplog.text
+    else:
+        assert result_of(tmp_path / "0")["error"]["kind"] == "disk"
+    run("1", *EXACT, trial=Listener(tmp_path / "0"))
+    assert result_of(tmp_path / "1")["resumed_from"]["epoch"] == 3
+
+
+def test_a_stop_stays_one_although_nothing_can_be_written(run, monkeypatch, caplog):
+    def stop() -> None:
+        monkeypatch.setattr(RunFolder, "write_result", no_space)
+        monkeypatch.setattr("resnet_sweep.training.writer.save_tensors", no_space)
+        terminate()
+
+    with pytest.raises(Stopped, match="SIGTERM"):
+        run("0", *EXACT, "trainer.checkpoint_every_s=60", trial=Listener(after=1, act=stop))
+    assert "the last finished epoch could not be saved: [Errno 28]" in caplog.text
+
+
+def test_checkpoints_stay_until_the_study_knows_that_the_trial_has_ended(
+    composed, tmp_path, interrupted
+):
+    task = TrialTask()
+    for folder in ("new/0", "new/1"):
+        with running(Listener(interrupted)):
+            task(inside_job(composed(*EXACT), tmp_path / folder))
+        # Repeats of one trial: that the second begins tells that the first is known.
+        left = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("last.pt"))
+        assert left == [folder, *(["old"] if folder == "new/0" else [])]
+    task.after_trial(failed=False)
+    assert not list(tmp_path.rglob("last.pt"))
 
 
 def test_a_trial_may_be_told_not_to_go_on(run, tmp_path, interrupted):

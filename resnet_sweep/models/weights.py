@@ -7,7 +7,7 @@ import pickle
 import warnings
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,11 +62,11 @@ def load_weights(model: nn.Module, config: ModelConfig) -> None:
         )
 
 
-def read_tensors(path: Path) -> Any:
+def read_tensors(file: Path | IO[bytes]) -> Any:
     """Reads a file of torch.save; nothing in it can run code.
 
     Args:
-        path: The file.
+        file: Its path, or the file opened and at its beginning.
 
     Returns:
         Tensors on the CPU and plain values, nested as they were saved.
@@ -79,7 +79,7 @@ def read_tensors(path: Path) -> Any:
         with warnings.catch_warnings():
             # torch warns of pickles that it then refuses.
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own words advise to load it unsafely.
         raise ValueError("no file of torch.save, or one with more than tensors in it") from error

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -64,22 +65,77 @@ class Checkpoint:
         """Reads a checkpoint; nothing in it can run code (weights_only).
 
         Raises:
-            CheckpointError: The file is no checkpoint of this version.
+            CheckpointError: The file cannot be read, has changed since it was written, or is
+                no checkpoint of this version.
         """
         fix = "delete it or type trainer.resume=never to start anew"
         try:
-            state = read_tensors(path)
-        except ValueError as error:
+            # Opened once: whoever replaces it meanwhile does not change what is read.
+            with path.open("rb") as stream:
+                _check_sums(stream)
+                stream.seek(0)
+                state = read_tensors(stream)
+        except (OSError, ValueError) as error:
             raise CheckpointError(
                 [Fault("trainer.resume", path, f"cannot be read ({error})", fix=fix)]
             ) from error
-        expected = {"version", *(field.name for field in dataclasses.fields(cls))}
-        if not isinstance(state, dict) or state.keys() != expected or state["version"] != VERSION:
+        if not _is_ours(state):
             raise CheckpointError(
                 [Fault("trainer.resume", path, f"is no checkpoint of version {VERSION}", fix=fix)]
             )
         del state["version"]
         return cls(**state)
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "version": int,
+    "config": dict,
+    "data": str,
+    "epoch": int,
+    "model": dict,
+    "optimizer": dict,
+    "rows": list,
+    "predictions": Tensor,
+    "best": dict,
+    "seconds": (int, float),
+}
+
+
+def _is_ours(state: Any) -> bool:
+    """Whether what was read has the fields of a checkpoint of this version."""
+    return (
+        isinstance(state, dict)
+        and state.keys() == _TYPES.keys()
+        and all(isinstance(state[name], kind) for name, kind in _TYPES.items())
+        and state["version"] == VERSION
+        and all(isinstance(row, dict) for row in state["rows"])
+        and [row.get("epoch") for row in state["rows"]] == list(range(1, state["epoch"] + 1))
+        and state["best"].keys() == {"row", "model", "predictions"}
+    )
+
+
+def _check_sums(stream: IO[bytes]) -> None:
+    """Compares a file of torch.save with the checksums in it, which torch itself does not read.
+
+    Raises:
+        ValueError: It is no such file, is cut short, or a byte of it has changed; the message
+            is one line.
+    """
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            bad = archive.testzip()
+            # As torch writes them. Of an entry that says to be a folder it would read nothing.
+            odd = [
+                one.filename
+                for one in archive.infolist()
+                if one.external_attr or one.compress_type != zipfile.ZIP_STORED
+            ]
+    except Exception as error:
+        # Depending on its bytes zipfile raises nearly anything.
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{type(error).__name__}: {reason}") from error
+    if bad is not None or odd:
+        raise ValueError(f"{bad or odd[0]} in it has changed since it was written")
 
 
 def save_tensors(state: Mapping[str, Any], path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 
+from resnet_sweep.data.agreement import ChangedDataError
 from resnet_sweep.faults import ConfigError, DataError
+from resnet_sweep.files import mended_by
 
 
 class RunError(RuntimeError):
@@ -33,6 +36,22 @@ class NonFiniteLossError(RunError):
         return type(self), (self.epoch, self.phase)
 
 
+class DiskError(RunError):
+    """The run's files could not be written, or read: the disk is full, or worse.
+
+    The run goes on from its last checkpoint when there is room again.
+    """
+
+    kind = "disk"
+
+    @classmethod
+    def of(cls, error: OSError) -> DiskError:
+        """The same in words that say what to do."""
+        where = f" ({error.filename})" if error.filename else ""
+        remedy = mended_by(error) or "make room"
+        return cls(f"{error.strerror}{where}: {remedy} and give the same command again")
+
+
 class CheckpointError(ConfigError):
     """A checkpoint that a run cannot go on from: unreadable, or of another run."""
 
@@ -51,8 +70,13 @@ class Stopped(KeyboardInterrupt):
         return type(self), (self.signum,)
 
 
+# What the system says when it is the disk's fault and not the program's.
+DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
 # What CUDA and its libraries say when memory runs out elsewhere than in torch's allocator.
 _OUT_OF_MEMORY = (
+    # And what torch says of the host's.
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
@@ -70,8 +94,14 @@ def failure_kind(error: BaseException) -> str:
         return error.kind
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
+    if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
+        return DiskError.kind
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return "out_of_memory"
     if isinstance(error, ConfigError):
         return "config"
+    if isinstance(error, ChangedDataError):
+        return "data_changed"
     if isinstance(error, DataError):
         return "data"
     # By name, so that a caller without torch can ask; torch.OutOfMemoryError is the GPU's.

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -106,8 +107,11 @@ class Trainer:
         self.state = RunState(folder, recipe.objective, settings, data.content)
         self._num_taken_up: int | None = None
 
-    def take_up(self) -> int:
-        """Goes on from the folder's checkpoint where there is one; ``fit`` begins with it.
+    def take_up(self, checkpoint: Path | None = None) -> int:
+        """Goes on from a checkpoint where there is one; ``fit`` begins with it.
+
+        Args:
+            checkpoint: Of an earlier attempt in another folder; None is the folder's own.
 
         Returns:
             Number of epochs that an earlier run has finished.
@@ -118,12 +122,13 @@ class Trainer:
         """
         if self._num_taken_up is not None:
             return self._num_taken_up
-        if self.config.resume == "never" or not self.folder.last_checkpoint.exists():
+        path = checkpoint or self.folder.last_checkpoint
+        if self.config.resume == "never" or not path.exists():
             if self.folder.metrics_csv.exists():
                 log.info("no checkpoint to go on from, so it starts at epoch 1")
             self.folder.clear()
         else:
-            self.state.resume(self.model, self.prepared.optimizer)
+            self.state.resume(self.model, self.prepared.optimizer, path)
         self._num_taken_up = len(self.state.rows)
         return self._num_taken_up
 
@@ -140,6 +145,7 @@ class Trainer:
             NonFiniteLossError: The training diverged.
             Stopped: Passed on, after the last finished epoch is saved.
             CheckpointError: The folder's checkpoint is of another configuration.
+            OSError: What stays of the run cannot be written. Its last checkpoint is left.
         """
         self.take_up()
         for row in self.state.rows:
@@ -156,7 +162,7 @@ class Trainer:
             writer.complete()
             return result
         except Stopped:
-            self.state.save()
+            self._save_stopped()
             raise
         except NonFiniteLossError:
             # Going on from it would diverge again.
@@ -165,6 +171,13 @@ class Trainer:
         finally:
             view.close()
             writer.close()
+
+    def _save_stopped(self) -> None:
+        try:
+            self.state.save()
+        except OSError as error:
+            # Who stops the process wants it to end, whatever the disk says.
+            log.error("the last finished epoch could not be saved: %s", error)
 
     def _run_epochs(
         self,
@@ -267,6 +280,7 @@ class Trainer:
         """Measures the test split and writes what stays of the run."""
         state = self.state
         assert state.last_predictions is not None
+        state.write_metrics()
         state.write_best(self.data.classes)
         test = self._test(raise_if_stopped)
         self.folder.write_predictions(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -41,8 +43,10 @@ class RunState:
     """The finished epochs of a run, in memory and in its folder.
 
     Snapshots of them stay on the device; a thread copies them to the host and writes them to
-    files while the training goes on. As a context it is closed at the end, and what a write
-    failed with is raised, or logged where another error is on its way.
+    files while the training goes on. A checkpoint or a metrics.csv that cannot be written, on a
+    full disk for instance, does not end the training: a warning tells it, and the next one may
+    be. As a context it is closed at the end, and what the last files failed with is raised, or
+    logged where another error is on its way.
 
     Args:
         folder: Where metrics.csv and last.pt go.
@@ -74,6 +78,8 @@ class RunState:
         self._writer = Writer()
         self._newest: Checkpoint | None = None
         self._is_handed_over = False
+        # Rows of which metrics.csv could not be written.
+        self._owes_metrics = False
 
     @property
     def seconds(self) -> float:
@@ -84,11 +90,8 @@ class RunState:
         """Keeps a finished epoch: its row, its weights if it is the best, a checkpoint.
 
         Does not wait for the device.
-
-        Raises:
-            OSError: A checkpoint that was being written could not be.
         """
-        self._writer.check()
+        self._settle(waits=False)
         # Let go first, so that the new snapshot can lie where the old one was.
         self._newest = None
         self.rows.append(row)
@@ -108,22 +111,32 @@ class RunState:
             seconds=self.seconds,
         )
         self._is_handed_over = False
-        self._folder.write_metrics(self.rows)
+        self._owes_metrics = True
+        with self._tolerated():
+            self.write_metrics()
+
+    def write_metrics(self) -> None:
+        """Writes metrics.csv unless it holds all finished epochs.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if self._owes_metrics:
+            self._folder.write_metrics(self.rows)
+            self._owes_metrics = False
 
     def save_if_due(self, every_s: float) -> None:
         """Starts to write the last finished epoch, at most once in ``every_s`` seconds.
 
         While an earlier one is still being written nothing is started: the next epoch asks
-        again. With 0 seconds the epoch is on disk when this returns.
-
-        Raises:
-            OSError: It, or an earlier one, could not be written.
+        again. With 0 seconds the epoch is on disk when this returns, if it can be written.
         """
-        self._writer.check()
+        self._settle(waits=False)
         if self._newest is None or self._is_handed_over:
             return
         if every_s == 0:
-            self.save()
+            with self._tolerated():
+                self.save()
         elif not self._writer.is_busy and time.monotonic() - self._last_save_s >= every_s:
             self._writer.start(self._newest.contents(), self._folder.last_checkpoint)
             self._is_handed_over = True
@@ -135,11 +148,7 @@ class RunState:
         Raises:
             OSError: It cannot be written.
         """
-        try:
-            self._writer.wait()
-        except OSError as error:
-            log.warning("a checkpoint could not be written and is tried again: %s", error)
-            self._is_handed_over = False
+        self._settle(waits=True)
         if self._newest is not None and not self._is_handed_over:
             self._writer.write(self._newest.contents(), self._folder.last_checkpoint)
             self._is_handed_over = True
@@ -151,6 +160,8 @@ class RunState:
         Args:
             classes: Names of the classes, by their numbers.
         """
+        # Of a checkpoint that failed nobody needs to know any more.
+        self._settle(waits=True)
         contents = {
             "model": self.best["model"],
             "row": self.best["row"],
@@ -183,13 +194,19 @@ class RunState:
             # The first error is the reason why the run ends.
             log.error("a checkpoint could not be written: %s", failure)
 
-    def resume(self, model: nn.Module, optimizer: Stateful) -> None:
-        """Takes up the folder's checkpoint, which must be there.
+    def resume(self, model: nn.Module, optimizer: Stateful, path: Path | None = None) -> None:
+        """Takes up a checkpoint, which must be there.
+
+        Args:
+            model: Gets its weights.
+            optimizer: Gets its state.
+            path: The file; None is the folder's own.
 
         Raises:
-            CheckpointError: It cannot be read, or is of another configuration or other data.
+            CheckpointError: It cannot be read, or is of another configuration or other data;
+                ``model`` and ``optimizer`` may then be loaded in part.
         """
-        path = self._folder.last_checkpoint
+        path = path or self._folder.last_checkpoint
         checkpoint = Checkpoint.load(path)
         faults = config_differences(checkpoint.config, self._settings)
         if checkpoint.data != self._data and not faults:
@@ -206,7 +223,7 @@ class RunState:
         try:
             model.load_state_dict(checkpoint.model)
             optimizer.load_state_dict(checkpoint.optimizer)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             # The same settings, so the network's own code has changed since.
             rule = f"does not fit the network any more: {' '.join(str(error).split())[:200]}"
             fix = "type trainer.resume=never to start anew"
@@ -216,8 +233,29 @@ class RunState:
         self._seconds_before = checkpoint.seconds
         self._folder.remove_torn()
         # Rows of epochs after the checkpoint belong to the lost attempt.
-        self._folder.write_metrics(self.rows)
+        self._owes_metrics = True
+        with self._tolerated():
+            self.write_metrics()
         log.info("going on after epoch %d, from %s", checkpoint.epoch, path)
+
+    @contextmanager
+    def _tolerated(self) -> Iterator[None]:
+        """Logs what a file fails with that is written again later."""
+        try:
+            yield
+        except OSError as error:
+            log.warning("the training goes on, but a file could not be written: %s", error)
+
+    def _settle(self, *, waits: bool) -> None:
+        """Notes a checkpoint that could not be written: then one is due again."""
+        try:
+            if waits:
+                self._writer.wait()
+            else:
+                self._writer.check()
+        except OSError as error:
+            log.warning("a checkpoint could not be written and is tried again later: %s", error)
+            self._is_handed_over = False
 
     def _is_better(self, row: Row, than: Row) -> bool:
         metric = self._objective.metric

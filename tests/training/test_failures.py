@@ -1,3 +1,5 @@
+import errno
+import os
 import pickle
 import signal
 
@@ -6,6 +8,7 @@ import pytest
 from resnet_sweep.faults import ConfigError, DataError, Fault
 from resnet_sweep.training.failures import (
     CheckpointError,
+    DiskError,
     NonFiniteLossError,
     RunError,
     Stopped,
@@ -35,6 +38,12 @@ class AcceleratorError(RuntimeError):
         (DataError([FAULT]), "data"),
         (OutOfMemoryError("CUDA"), "out_of_memory"),
         (MemoryError(), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory"),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "out_of_memory"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "disk"),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "disk"),
+        (DiskError.of(OSError(errno.ENOSPC, "full", "x.pt")), "disk"),
+        (FileNotFoundError(errno.ENOENT, "no such file"), "exception"),
         (KeyError("x"), "exception"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "exception"),
         (AcceleratorError("CUDA error: device-side assert triggered"), "device"),

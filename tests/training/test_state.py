@@ -1,3 +1,4 @@
+import errno
 import logging
 import threading
 from collections.abc import Iterator
@@ -169,19 +170,48 @@ def failed(training, tmp_path) -> Training:
     return training
 
 
-def test_a_failed_write_ends_the_run_at_the_next_epoch(failed):
-    with pytest.raises(FileNotFoundError, match=r"gone/last\.pt"):
-        failed.epoch(2)
+def test_a_failed_checkpoint_is_told_and_another_is_written_when_it_is_due(failed, caplog):
+    failed.epoch(2)
+    assert "could not be written and is tried again later: [Errno 2]" in caplog.text
+    failed.state.save_if_due(3600)
+    failed.state.close()
+    assert not failed.folder.last_checkpoint.exists()
+    failed.state.save_if_due(1e-9)
+    failed.state.close()
+    assert failed.saved() == 2
 
 
-def test_a_failed_write_ends_the_run_when_the_next_is_due(failed):
-    with pytest.raises(FileNotFoundError, match=r"gone/last\.pt"):
-        failed.state.save_if_due(3600)
+def test_a_failed_checkpoint_is_due_again_without_another_epoch(failed):
+    failed.state.save_if_due(1e-9)
+    failed.state.close()
+    assert failed.saved() == 1
 
 
-def test_a_failed_write_ends_the_run_at_its_end(failed):
-    with pytest.raises(FileNotFoundError, match=r"gone/last\.pt"), failed.state:
-        pass
+def test_a_failed_checkpoint_is_no_matter_when_the_run_has_come_to_its_end(failed):
+    with failed.state:
+        failed.state.write_best(["cat", "dog"])
+    assert failed.folder.best_checkpoint.exists()
+
+
+def test_best_weights_that_cannot_be_written_end_the_run(training, tmp_path):
+    training.epoch(1)
+    training.folder.path = tmp_path / "gone"
+    with pytest.raises(FileNotFoundError, match=r"gone/best\.pt"), training.state:
+        training.state.write_best(["cat", "dog"])
+
+
+def test_metrics_that_cannot_be_written_are_written_with_the_next_epoch(training, caplog):
+    def full(rows: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "metrics.csv")
+
+    write, training.folder.write_metrics = training.folder.write_metrics, full
+    training.epoch(1)
+    assert "the training goes on, but a file could not be written: [Errno 28]" in caplog.text
+    with pytest.raises(OSError, match="No space left on device"):
+        training.state.write_metrics()
+    training.folder.write_metrics = write
+    training.epoch(2)
+    assert len(training.folder.metrics_csv.read_text().splitlines()) == 3
 
 
 def test_a_failed_write_does_not_hide_why_a_run_ended(failed, caplog):
