@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_SUFFIX = ".tmp"
 _MENDED_BY = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
@@ -39,8 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: With the file's name, also where the system has only told of a failed write.
     """
-    # Not tempfile's, which would make the file private to the user for good.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary, number = _begun(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -49,4 +50,46 @@ def replacing(path: Path) -> Iterator[Path]:
             error.filename = str(path)
         raise
     finally:
+        os.close(number)
         temporary.unlink(missing_ok=True)
+
+
+def _begun(path: Path) -> tuple[Path, int]:
+    """A temporary file beside ``path``, locked as long as somebody is writing it."""
+    while True:
+        # Not tempfile's, which would make the file private to the user for good.
+        temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}")
+        try:
+            number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError as error:
+            error.filename = str(path)
+            raise
+        # A file system without locks has no other processes either, or they do not tidy there.
+        with suppress(OSError):
+            fcntl.flock(number, fcntl.LOCK_EX)
+        if temporary.exists():
+            return temporary, number
+        # Somebody who tidied was quicker than the lock.
+        os.close(number)
+
+
+def remove_left(folder: Path, *, deep: bool = False) -> None:
+    """Removes temporary files whose writers were killed; those that are being written stay.
+
+    Args:
+        folder: Where ``replacing`` wrote.
+        deep: In all folders below as well.
+    """
+    pattern = f".*{_SUFFIX}"
+    for path in folder.rglob(pattern) if deep else folder.glob(pattern):
+        try:
+            number = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(number)
