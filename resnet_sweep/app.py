@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.collector import loading_modules
 from resnet_sweep.config import Config, check_config, to_config, with_absolute_paths
+from resnet_sweep.data.agreement import check_same
 from resnet_sweep.faults import ConfigError, Fault, UserError
 from resnet_sweep.outcome import ExitCode, Typed, Verdict
 from resnet_sweep.sweep import current_trial
@@ -31,6 +32,8 @@ from resnet_sweep.trusted import command_faults
 
 # Only annotations: a configuration is checked before torch is loaded.
 if TYPE_CHECKING:
+    from resnet_sweep.data.config import DataConfig
+    from resnet_sweep.data.dataset import ImageData
     from resnet_sweep.run import Ended, Run
     from resnet_sweep.training.folder import RunFolder
     from resnet_sweep.training.session import Session
@@ -189,7 +192,7 @@ class TrialTask:
         from resnet_sweep.run import Run
         from resnet_sweep.training.session import Session
 
-        self._session = self._session or Session()
+        self._session = self._session or Session(_admit)
         return Run(
             config,
             folder,
@@ -260,6 +263,11 @@ def run_trial(cfg: DictConfig) -> float:
     _task.after_trial(failed=False)
     _set_verdict(ExitCode.ALL_ENDED)
     return objective
+
+
+def _admit(config: DataConfig, data: ImageData) -> None:
+    """Refuses images that are not those of the study's other trials."""
+    check_same(config, data, current_trial().agree)
 
 
 def _record_failure(

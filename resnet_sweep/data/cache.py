@@ -26,7 +26,7 @@ from resnet_sweep.data.build import (
     cache_folder,
 )
 from resnet_sweep.data.checksum import checksum_of
-from resnet_sweep.data.config import DataConfig
+from resnet_sweep.data.config import SETTINGS, DataConfig
 from resnet_sweep.data.dataset import ImageData, Split
 from resnet_sweep.data.locks import locked
 from resnet_sweep.data.sources import build_source
@@ -34,18 +34,6 @@ from resnet_sweep.data.sources._base import Source
 from resnet_sweep.faults import DataError, Fault
 
 log = logging.getLogger(__name__)
-
-# What changes the decoded bytes or their order. Not on_corrupt: a cache without broken images
-# serves both of its values, and one with broken images names them.
-_SETTINGS = (
-    "image_size",
-    "channels",
-    "resize",
-    "num_train",
-    "num_val",
-    "num_test",
-    "split_seed",
-)
 
 
 def open_data(config: DataConfig) -> ImageData:
@@ -77,7 +65,7 @@ def open_data(config: DataConfig) -> ImageData:
 
 
 def _key(source: Source, config: DataConfig) -> str:
-    settings = {name: getattr(config, name) for name in _SETTINGS}
+    settings = {name: getattr(config, name) for name in SETTINGS}
     text = json.dumps([FORMAT_VERSION, config.name, source.fingerprint(), settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

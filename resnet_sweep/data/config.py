@@ -10,6 +10,17 @@ from pathlib import Path
 from resnet_sweep.faults import Fault, in_range, one_of
 from resnet_sweep.paths import user_cache
 
+# What changes the decoded images or their order. Not on_corrupt: what holds no broken images
+# serves both of its values, and what holds some names them.
+SETTINGS = (
+    "image_size",
+    "channels",
+    "resize",
+    "num_train",
+    "num_val",
+    "num_test",
+    "split_seed",
+)
 RESIZE = ("crop", "stretch")
 ON_CORRUPT = ("error", "skip")
 # Pixels; a typing mistake more likely than a picture.

@@ -77,7 +77,9 @@ def decode(image: Image.Image, *, size: int, channels: int, resize: str) -> NDAr
 def _decode(image: Image.Image, size: int, channels: int, resize: str) -> NDArray[np.uint8]:
     image.load()
     image = _upright(image)
-    image = _opaque(image).convert("RGB" if channels == 3 else "L")
+    image, mode = _opaque(image), "RGB" if channels == 3 else "L"
+    if image.mode != mode:  # else it would be copied
+        image = image.convert(mode)
     width, height = image.size
     box = (0.0, 0.0, float(width), float(height))
     if resize == "crop":

@@ -15,8 +15,18 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import is_held
-from resnet_sweep.study.tickets import BURNT, INTERRUPTED, LOST, Ledger, is_of, session_of
+from resnet_sweep.study.tickets import (
+    BURNT,
+    DATA_CHANGED,
+    INTERRUPTED,
+    LOST,
+    Ledger,
+    is_of,
+    session_of,
+)
 
+# Attributes of a study that its trials have agreed on begin like this.
+_AGREED = "agreed: "
 # How a trial ends whose time was up and whose process did not even end by itself.
 _TIMEOUT = "timeout"
 
@@ -91,6 +101,10 @@ class Queue:
         self._sampler_for = sampler_for
         # Every ticket before it has been begun.
         self._first_free = 0
+        # What is agreed on never changes.
+        self._agreed: dict[str, Any] = {}
+        # Whether a trial of this process had other data than the study: the next would, too.
+        self.is_refused = False
 
     def refresh(self) -> None:
         """Brings the ledger up to date."""
@@ -106,6 +120,8 @@ class Queue:
         Returns:
             None when nothing is left to do for this worker.
         """
+        if self.is_refused:
+            return None
         with self._lock:
             self.refresh()
             self._reap(lambda trial: not self._is_alive(trial))
@@ -136,6 +152,7 @@ class Queue:
     def fail(self, number: int, kind: str, error: str, trace: str = "", seconds: float = 0) -> bool:
         """Ends a running trial as failed; False when somebody else has ended it."""
         self.is_refused |= kind == DATA_CHANGED
+        self.is_refused |= kind == DATA_CHANGED
         trials = self.study.get_trials(deepcopy=False)
         trial = trials[number]
         storage, trial_id = self.study._storage, trial._trial_id
@@ -153,6 +170,25 @@ class Queue:
                 raise
             return False
         return True
+
+    def agree(self, key: str, value: Any) -> Any:
+        """Keeps a value for the whole study, unless one is kept under the key already.
+
+        Args:
+            key: Of the value.
+            value: JSON-serialisable.
+
+        Returns:
+            What is kept.
+        """
+        if key not in self._agreed:
+            name = f"{_AGREED}{key}"
+            if name not in self.study.user_attrs:
+                with self._lock:
+                    if name not in self.study.user_attrs:
+                        self.study.set_user_attr(name, value)
+            self._agreed[key] = self.study.user_attrs[name]
+        return self._agreed[key]
 
     def num_open(self) -> int:
         """Tickets that still need an attempt, running ones included."""

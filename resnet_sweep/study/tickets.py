@@ -13,12 +13,17 @@ from resnet_sweep.study.canonical import canonical
 # A trial that ended like this is always taken up again: it was no fault of its own.
 INTERRUPTED = "interrupted"
 LOST = "lost"
+# So does one whose data were not those of the study: the same command runs it again when they
+# are back.
+DATA_CHANGED = "data_changed"
 # Attribute of the study: numbers of trials that failed on a slot which was closed for it.
 BURNT = "burnt"
 # Attribute of the study: how many trials had ended that the newest tables show.
 NUM_SHOWN = "num_shown"
 # Ends that say something about the trial, never about the slot that it ran on.
-_NOT_THE_SLOTS_FAULT = frozenset({INTERRUPTED, "config", "data", "non_finite", "timeout"})
+_NOT_THE_SLOTS_FAULT = frozenset(
+    {INTERRUPTED, "config", "data", DATA_CHANGED, "non_finite", "timeout"}
+)
 # A trial that fails sooner than this has failed "at once".
 AT_ONCE_S = 10.0
 
@@ -63,6 +68,8 @@ class Ledger:
         self._close_after = close_slot_after
         # In the order in which they were seen to be.
         self.completed: list[FrozenTrial] = []
+        # For each session whose data were refused, why.
+        self.refused: dict[str, str] = {}
         self._num_seen = 0
         self._open: set[int] = set()
         # Tickets whose last attempt failed: a look at all of them at each claim would cost a
@@ -110,6 +117,8 @@ class Ledger:
         self.counts[trial.state.name] += 1
         if trial.state == TrialState.COMPLETE:
             self.completed.append(trial)
+        if trial.user_attrs.get("failure") == DATA_CHANGED:
+            self.refused[session_of(trial)] = str(trial.user_attrs.get("error"))
         if trial.state == TrialState.FAIL:
             ticket.failures[str(trial.user_attrs.get("failure", "exception"))] += 1
         else:
@@ -155,7 +164,7 @@ class Ledger:
         if found.state != TrialState.FAIL:
             return False
         kind = found.failure or "exception"
-        if kind == INTERRUPTED or found.attempts[-1] in self.burnt:
+        if kind in (INTERRUPTED, DATA_CHANGED) or found.attempts[-1] in self.burnt:
             return True
         return found.failures[kind] <= self._retry.get(kind, 0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -45,13 +45,19 @@ class SweepTrial(CurrentTrial):
     """The current trial of a worker."""
 
     def __init__(
-        self, trial: optuna.Trial, stop: StopFlag, previous: tuple[Path, ...], reports: bool
+        self,
+        trial: optuna.Trial,
+        stop: StopFlag,
+        previous: tuple[Path, ...],
+        reports: bool,
+        agree: Callable[[str, Any], Any],
     ) -> None:
         self.number = trial.number
         self.previous_folders = previous
         self._trial = trial
         self._stop = stop
         self._reports = reports
+        self._agree = agree
 
     def report(self, value: float, step: int) -> None:
         """See CurrentTrial."""
@@ -69,6 +75,11 @@ class SweepTrial(CurrentTrial):
             raise ValueError(f"the sweep itself keeps {key!r}; choose another name")
         with self._stop.shielded(), self._unless_given_up():
             self._trial.set_user_attr(key, value)
+
+    def agree(self, key: str, value: Any) -> Any:
+        """See CurrentTrial."""
+        with self._stop.shielded():
+            return self._agree(key, value)
 
     @contextmanager
     def _unless_given_up(self) -> Iterator[None]:
@@ -261,6 +272,7 @@ class Runner:
             self.stop,
             tuple(one / part for one in folders if one is not None),
             reports=repeat == 0 and self.spec.num_objectives == 1,
+            agree=self.queue.agree,
         )
         self._pruned, self._error = False, None
         returned = run_job(

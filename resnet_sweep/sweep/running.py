@@ -15,6 +15,7 @@ from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from optuna.storages import InMemoryStorage
 
+from resnet_sweep.faults import DataError, Fault
 from resnet_sweep.study.queue import Budget, Queue
 from resnet_sweep.study.storage import claim_lock
 from resnet_sweep.study.tickets import INTERRUPTED, LOST, is_of
@@ -177,6 +178,7 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
         queue.reap(LOST)
         queue.refresh()
         _say_closed(queue, spec)
+        _refuse_changed_data(sweep, queue)
         num_idle = num_idle + 1 if queue.ledger.num_ended() == num_ended else 0
         if num_idle >= _MAX_IDLE_LAUNCHES:
             if failure is not None:
@@ -193,6 +195,18 @@ def _say_closed(queue: Queue, spec: Spec) -> None:
             slot,
             spec.budget.close_slot_after,
         )
+
+
+def _refuse_changed_data(sweep: Sweep, queue: Queue) -> None:
+    """Ends a sweep whose workers have other data than the study's trials before.
+
+    Raises:
+        DataError: With what a trial has said; the others stay open.
+    """
+    for session, error in queue.ledger.refused.items():
+        if session.partition(".")[0] == sweep.session.id and queue.num_open():
+            said = error.partition(": ")[2] or error
+            raise DataError([Fault("hydra.sweep.dir", sweep.folder.path, f"a trial says {said}")])
 
 
 def _launch(sweep: Sweep, spec: Spec, count: int) -> None:

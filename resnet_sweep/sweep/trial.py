@@ -64,6 +64,22 @@ class CurrentTrial:
             ValueError: The key is reserved.
         """
 
+    def agree(self, key: str, value: Any) -> Any:
+        """Keeps a value for all trials of the study: that of the first one that asks stays.
+
+        A trial that finds another one kept than its own, of the data for instance, should
+        raise an error that its task calls "data_changed": its worker then takes no more
+        trials, and the same command runs this one again.
+
+        Args:
+            key: Of the study, not of the trial.
+            value: JSON-serialisable.
+
+        Returns:
+            What is kept; outside a sweep the value itself.
+        """
+        return value
+
 
 _current: ContextVar[CurrentTrial | None] = ContextVar("resnet_sweep_current_trial", default=None)
 _OUTSIDE = CurrentTrial()

@@ -212,6 +212,8 @@ class _Loop:
         return False
 
     def _say_why(self) -> None:
+        if self.queue.is_refused:
+            log.error("the data here are not the study's; this worker takes no more trials")
         if self.queue.is_closed(self.name, self.slot):
             log.error(
                 "slot %s is closed: its last %d trials failed at once, while others work on",

@@ -82,9 +82,13 @@ class Session:
     The opened data set, its splits on the device, and the last network with its optimizer and
     its captured step: the next run of the same images starts without looking at the disk, and
     one that differs only in learning rate, schedule, seed or epochs without preparing anything.
+
+    Args:
+        admit: Called with the images of every run; raises for those that it must not have.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, admit: Callable[[DataConfig, ImageData], None] | None = None) -> None:
+        self._admit = admit
         self._config: DataConfig | None = None
         self._data: ImageData | None = None
         self._placed: dict[tuple[int, str, bool], tuple[Split, DeviceSplit]] = {}
@@ -95,7 +99,7 @@ class Session:
         """The decoded data set, opened once for consecutive runs of the same images.
 
         Raises:
-            DataError: The images on disk are not what the settings need.
+            DataError: The images on disk are not what the settings need, or not admitted.
         """
         # Augmentation happens on the device, batch by batch.
         config = dataclasses.replace(config, augment=AugmentConfig())
@@ -104,6 +108,8 @@ class Session:
             self._placed.clear()
             self.forget_step()
             self._config, self._data = config, open_data(config)
+        if self._admit is not None:
+            self._admit(config, self._data)
         return self._data
 
     def place(self, split: Split, device: torch.device, *, on_device: bool = True) -> DeviceSplit:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CLASSES = ("cat", "dog")
 _LABELS = {"cat": 0, "cats": 0, "dog": 1, "dogs": 1}
-_FLAT_NAME = re.compile(r"(cat|dog)\.(.+)", re.IGNORECASE)
+_FLAT_NAME = re.compile(r"(cat|dog)\.(.+)", re.IGNORECASE | re.DOTALL)
 # Images without labels.
 _IGNORED = frozenset({"test", "test1"})
 _LAYOUTS = (

@@ -1,0 +1,86 @@
+"""Whether a trial has the images that the other trials of its study have; loads no numpy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from resnet_sweep.data.config import SETTINGS, DataConfig
+from resnet_sweep.faults import DataError, Fault
+
+if TYPE_CHECKING:
+    from resnet_sweep.data.dataset import ImageData
+
+# Given a key and a value it returns the value that a study has kept under the key: the first.
+Agree = Callable[[str, Any], Any]
+
+_FIX = (
+    "bring the old images back and give the same command again, or start a new study: "
+    "hydra.sweeper.resume=never, or another hydra.sweeper.study_name"
+)
+
+
+class ChangedDataError(DataError):
+    """The images are not those that the study's other trials had."""
+
+    def __str__(self) -> str:
+        return str(self.faults[0])
+
+
+def check_same(config: DataConfig, data: ImageData, agree: Agree) -> None:
+    """Refuses images that are not those of the first trial with the same settings of the data.
+
+    Args:
+        config: The data group; where the images lie makes no difference.
+        data: What was opened for it.
+        agree: Keeps the first trial's facts.
+
+    Raises:
+        ChangedDataError: They are others.
+    """
+    found = _facts_of(data)
+    kept: Mapping[str, Any] = agree(_key_of(config), found)
+    if kept == found:
+        return
+    rule = (
+        f"these are not the images of the study's first trial: {_difference(kept, found)}; they "
+        f"hash to {found['data_hash']}, the study's to {kept.get('data_hash')}"
+    )
+    has_root = hasattr(config, "root")
+    key, value = ("data.root", getattr(config, "root")) if has_root else ("data", config.name)  # noqa: B009
+    raise ChangedDataError([Fault(key, value, rule, fix=_FIX)])
+
+
+def _key_of(config: DataConfig) -> str:
+    settings = {name: getattr(config, name) for name in SETTINGS}
+    text = json.dumps([config.name, settings], sort_keys=True)
+    return f"data {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _facts_of(data: ImageData) -> dict[str, Any]:
+    splits = [split for split in (data.train, data.val, data.test) if split is not None]
+    names = json.dumps([split.names for split in splits])
+    return {
+        "data_hash": data.content,
+        "names_hash": hashlib.sha256(names.encode()).hexdigest()[:16],
+        "num_classes": len(data.classes),
+        "num_train_images": len(data.train),
+        "num_val_images": len(data.val),
+        "num_test_images": 0 if data.test is None else len(data.test),
+    }
+
+
+def _difference(kept: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """What has changed, as far as that is known."""
+    counts = [
+        f"{found[name]} {name.removeprefix('num_').replace('_', ' ')}, not {kept.get(name)}"
+        for name in found
+        if name.startswith("num_") and found[name] != kept.get(name)
+    ]
+    if counts:
+        return " and ".join(counts)
+    if kept.get("names_hash") != found["names_hash"]:
+        return "files were added, removed or renamed"
+    return "files of the same names have other contents"
