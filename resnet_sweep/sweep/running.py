@@ -15,16 +15,16 @@ from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from optuna.storages import InMemoryStorage
 
-from resnet_sweep.faults import DataError, Fault
+from resnet_sweep.faults import DataError, Fault, StorageError
 from resnet_sweep.study.queue import Budget, Queue
 from resnet_sweep.study.storage import claim_lock
 from resnet_sweep.study.tickets import INTERRUPTED, LOST, is_of
 from resnet_sweep.sweep.conditions import lookup_in
-from resnet_sweep.sweep.ending import finish
+from resnet_sweep.sweep.ending import end_unfinished, finish
 from resnet_sweep.sweep.foresight import report_loading
 from resnet_sweep.sweep.plan import stand_ins
 from resnet_sweep.sweep.samplers import SamplerFactory
-from resnet_sweep.sweep.slots import launches_here, num_workers, workers_outlive
+from resnet_sweep.sweep.slots import launches_here, num_workers, tidy_up, workers_outlive
 from resnet_sweep.sweep.stopping import KILL_AFTER_S
 from resnet_sweep.sweep.worker import Spec, Worker
 
@@ -153,6 +153,8 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
         queue.refresh()
         num_open, num_ended = queue.num_open(), queue.ledger.num_ended()
         if num_open == 0 or queue.has_failed_too_often():
+            if num_open == 0:
+                tidy_up(sweep.master, sweep.folder)
             return
         others = queue.running_elsewhere(spec.session)
         count = spec.budget.num_workers

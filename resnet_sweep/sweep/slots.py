@@ -9,6 +9,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from resnet_sweep.faults import Fault
+from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.sweep.config import Options
 from resnet_sweep.sweep.launcher import LocalLauncher
 
@@ -25,8 +26,18 @@ def launches_here(config: DictConfig) -> bool:
 
 def workers_outlive(config: DictConfig) -> bool:
     """Whether the launcher's jobs go on when this process is gone; on a cluster for instance."""
-    launcher = Plugins.instance().class_name_to_class.get(str(config.hydra.launcher._target_))
-    return bool(getattr(launcher, "workers_outlive_parent", False))
+    return bool(getattr(_launcher_class(config), "workers_outlive_parent", False))
+
+
+def tidy_up(config: DictConfig, folder: StudyFolder) -> None:
+    """Lets a launcher remove what workers of dead sweeps have left, when all is done."""
+    tidy = getattr(_launcher_class(config), "tidy_up", None)
+    if tidy is not None:
+        tidy(folder.path)
+
+
+def _launcher_class(config: DictConfig) -> object:
+    return Plugins.instance().class_name_to_class.get(str(config.hydra.launcher._target_))
 
 
 def num_slots(config: DictConfig, context: HydraContext, function: TaskFunction) -> int | None:
@@ -75,6 +86,8 @@ def check_workers(
     if options.n_jobs is None and slots is None:
         choice = config.hydra.runtime.choices.get("hydra/launcher")
         rule = f"must say how many workers hydra/launcher={choice} is to run"
-        faults.append(Fault("hydra.sweeper.n_jobs", None, rule, fix="type hydra.sweeper.n_jobs=4"))
+        is_slurm = str(config.hydra.launcher._target_) == _SLURM
+        key = "hydra.launcher.workers" if is_slurm else "hydra.sweeper.n_jobs"
+        faults.append(Fault(key, None, rule, fix=f"type {key}=4"))
     count = num_workers(options, slots, num_tickets)
     return faults + check_storage(options.storage, count, launches_here(config))

@@ -16,8 +16,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from resnet_sweep.sweep.interrupt import CountedSignals, Interrupted
 from resnet_sweep.sweep.local.serve import JobRequest, failed_return
 from resnet_sweep.sweep.slurm import cluster
+from resnet_sweep.sweep.slurm.launcher import HOME
 from resnet_sweep.sweep.slurm.member import Member, SlurmJobError
-from resnet_sweep.sweep.slurm.submission import HOME, LOGS, Launch, submit
+from resnet_sweep.sweep.slurm.submission import LOGS, Launch, submit
 from resnet_sweep.sweep.slurm.task import Order
 from resnet_sweep.sweep.worker import Worker, open_queue
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CHOICE = ("hydra/launcher", "slurm")
+# In the sweep's folder: what the jobs are given, and give back.
+HOME = ".slurm"
 
 
 class SlurmLauncher(Launcher):
@@ -113,6 +115,19 @@ class SlurmLauncher(Launcher):
         # From here on no signal tears anything apart: a job that nobody knows of runs on.
         with CountedSignals() as signals, write_payload(work) as payload:
             return Crew(self._options, folder, self.task_function, payload, signals).run(requests)
+
+    @staticmethod
+    def tidy_up(folder: Path) -> None:
+        """Removes what jobs that have outlived their sweep had to leave; none is needed any more.
+
+        Args:
+            folder: Of the sweep.
+        """
+        if not (folder / HOME).is_dir():
+            return
+        from resnet_sweep.sweep.slurm.submission import remove_left_behind
+
+        remove_left_behind(folder)
 
     def _say(self, requests: Sequence[JobRequest]) -> None:
         log.info("Launching %d jobs on Slurm", len(requests))

@@ -9,6 +9,7 @@ import secrets
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,17 +21,21 @@ from submitit.slurm.slurm import SlurmExecutor
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.files import replacing
 from resnet_sweep.study.locks import FileLock, is_held
+from resnet_sweep.sweep.slurm import cluster
 from resnet_sweep.sweep.slurm.config import SlurmLauncherConf
+from resnet_sweep.sweep.slurm.launcher import HOME
 from resnet_sweep.sweep.slurm.task import PAYLOAD, TIME_IS_UP, Order, run_jobs
 
 log = logging.getLogger(__name__)
 
-HOME = ".slurm"
 LOGS = "workers"
 _START = Path(__file__).with_name("start.py")
 _JOBS = "jobs.json"
 _LOCK = "parent.lock"
 _TIMEOUT_S = 60.0
+# So long jobs may take to notice that nothing is left for them.
+_PATIENCE_S = 15.0
+_POLL_S = 0.2
 # Such jobs only have to wait; sbatch takes them.
 _LATER = "down, drained or reserved"
 
@@ -79,6 +84,28 @@ class Launch:
                 continue
             found.append(cls(path.parent, lock, tuple(known["job_ids"]), known["num_slots"]))
         return found
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Ends launches whose process is dead, when nothing is left for their jobs.
+
+    Args:
+        folder: The sweep's.
+    """
+    for launch in Launch.left_behind(folder / HOME):
+        deadline_s = time.monotonic() + _PATIENCE_S
+        try:
+            # Who waits would find nothing to do; who runs is about to notice that.
+            cluster.dismiss(launch.job_ids)
+            while not all(one.has_ended for one in cluster.states(launch.job_ids).values()):
+                if time.monotonic() > deadline_s:
+                    raise cluster.SlurmError("jobs still run")
+                time.sleep(_POLL_S)
+        except cluster.SlurmError as error:
+            log.warning("%s stays: %s", launch.folder, error)
+            launch.lock.release()
+        else:
+            launch.remove()
 
 
 class _Executor(SlurmExecutor):
