@@ -55,10 +55,15 @@ def resolved_url(url: str) -> str:
     """The URL with what its ``${oc.env:...}`` stand for here.
 
     Raises:
-        ConfigError: A variable is not set, or it has another interpolation.
+        ConfigError: A variable is not set, or there is more in it than one.
     """
     if "${" not in url:
         return url
+    if _VARIABLE.fullmatch(url) is None:
+        # Who wrote the rest of it, a stranger perhaps, would be sent what the variable holds.
+        rule = "must be one variable as a whole, or none"
+        fix = "put the whole URL into a variable: '${oc.env:STUDY_URL}'"
+        raise ConfigError([Fault(KEY, masked(url), rule, fix=fix)])
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
