@@ -47,20 +47,24 @@ class Stage:
 
 
 class Sweep:
-    """A sweep as a process with a group of its own, as a shell starts it."""
+    """A sweep as a process with a group of its own, as a shell starts it.
+
+    Of the application in fault_app/, or of another; None is our own, ``python -m resnet_sweep``.
+    """
 
     def __init__(
         self,
         cwd: Path,
         *overrides: str,
-        app: Path = APP,
+        app: Path | None = APP,
         stages: Sequence[Stage] = (),
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.output = cwd / f"output{len(list(cwd.glob('output*')))}"
+        program = ("-m", "resnet_sweep") if app is None else (str(app),)
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-B", str(app), "-m", STUDY, *overrides],
+                [sys.executable, "-B", *program, "-m", STUDY, *overrides],
                 cwd=cwd,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -108,7 +112,7 @@ def _environment(
     return found
 
 
-def sweep(cwd: Path, *overrides: str, app: Path = APP, **more: Any) -> Sweep:
+def sweep(cwd: Path, *overrides: str, app: Path | None = APP, **more: Any) -> Sweep:
     """Runs a sweep to its end."""
     done = Sweep(cwd, *overrides, app=app, **more)
     done.wait()
@@ -126,6 +130,16 @@ def until(condition: Callable[[], object], what: str = "it") -> None:
     while not condition():
         assert time.monotonic() < end, f"{what} does not happen"
         time.sleep(0.01)
+
+
+def has_handlers(running: Sweep) -> bool:
+    """Whether a sweep has handlers of its own; Python itself has one for SIGINT only."""
+    try:
+        with open(f"/proc/{running.process.pid}/status") as file:
+            caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt"))
+    except (FileNotFoundError, StopIteration):
+        return False
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 def kill_parent(running: Sweep) -> None:

@@ -11,6 +11,7 @@ from fault_sweeps import (
     Sweep,
     attempts_of,
     check_whole,
+    has_handlers,
     kinds,
     only_study,
     starts,
@@ -82,7 +83,7 @@ def test_a_signal_at_any_moment_ends_the_sweep_in_order(tmp_path):
     for num in range(10):
         signum = (INT, TERM)[num % 2]
         running = Sweep(tmp_path, *command)
-        until(lambda running=running: _has_handlers(running))
+        until(lambda running=running: has_handlers(running))
         time.sleep(num * 0.08)
         running.send(signum)
         codes.append(running.wait())
@@ -95,14 +96,6 @@ def test_a_signal_at_any_moment_ends_the_sweep_in_order(tmp_path):
         assert set(kinds(folder)) <= {"COMPLETE", "interrupted"}
         attempts = attempts_of(folder)
         assert [trials[-1].state.name for trials in attempts.values()] == ["COMPLETE"] * 4
-
-
-def _has_handlers(running: Sweep) -> bool:
-    """Whether the sweep has handlers of its own; Python itself has one for SIGINT only."""
-    status = f"/proc/{running.process.pid}/status"
-    with open(status) as file:
-        caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt"))
-    return bool(caught >> (TERM - 1) & 1)
 
 
 @pytest.mark.slow

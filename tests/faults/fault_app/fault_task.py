@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import odd_tasks
+import soak_task
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -32,6 +33,10 @@ def run(cfg: DictConfig) -> object:
         file.write(f"{time.time()} {current_trial().number} {slot} {os.getpid()} {cfg.seed}\n")
     previous = current_trial().previous_folders
     (folder / "previous").write_text("".join(f"{path}\n" for path in previous))
+    if cfg.do == "soak":
+        value = soak_task.run(cfg, folder)
+        (folder / "finished").touch()
+        return value
     for step in range(1, cfg.steps + 1):
         current_trial().report(cfg.x + cfg.seed, step)
     time.sleep(cfg.sleep)
