@@ -18,6 +18,7 @@ from resnet_sweep.report.columns import Row
 from resnet_sweep.report.runs import read_config
 from resnet_sweep.report.source import Source
 from resnet_sweep.report.text import number, one_line, shown_path, values_text
+from resnet_sweep.report.withheld import environment_withheld
 from resnet_sweep.study.folder import StudyFolder
 
 log = logging.getLogger(__name__)
@@ -176,7 +177,8 @@ def _plain_body(run: Path) -> str | None:
         return None
     resolved: Any = config
     try:
-        resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+        with environment_withheld():
+            resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     except OmegaConfBaseException:
         # It asks for something that only the application has, its own resolvers for instance.
         resolved = config

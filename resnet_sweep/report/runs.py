@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf._yaml import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
+from resnet_sweep.report.withheld import environment_withheld
+
 log = logging.getLogger(__name__)
 
 _CURVE = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -103,7 +105,7 @@ def has_key(settings: Mapping[Any, Any], key: str) -> bool:
 def value_at(settings: Mapping[Any, Any], key: str) -> Any:
     """A value of a configuration, in Python's own types; None where there is none.
 
-    What only the application can resolve stays as it was written.
+    What only the application can resolve, and the environment, stays as it was written.
 
     Args:
         settings: Of a run, nested.
@@ -115,8 +117,10 @@ def value_at(settings: Mapping[Any, Any], key: str) -> Any:
     if "${" not in str(value):
         return value
     try:
-        found = OmegaConf.select(OmegaConf.create(dict(settings)), key)
-        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+        with environment_withheld():
+            found = OmegaConf.select(OmegaConf.create(dict(settings)), key)
+            is_config = OmegaConf.is_config(found)
+            return OmegaConf.to_container(found, resolve=True) if is_config else found
     except (OmegaConfBaseException, ValueError):
         return value
 
