@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -13,8 +14,10 @@ from optuna import Study
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from resnet_sweep.faults import Fault, StorageError
 from resnet_sweep.study.folder import StudyFolder
-from resnet_sweep.study.locks import is_held
+from resnet_sweep.study.locks import LockLostError, is_held
+from resnet_sweep.study.storages.patience import trouble_of_file
 from resnet_sweep.study.tickets import (
     BURNT,
     DATA_CHANGED,
@@ -24,6 +27,8 @@ from resnet_sweep.study.tickets import (
     is_of,
     session_of,
 )
+
+log = logging.getLogger(__name__)
 
 # Attributes of a study that its trials have agreed on begin like this.
 _AGREED = "agreed: "
@@ -122,20 +127,28 @@ class Queue:
         """
         if self.is_refused:
             return None
-        with self._lock:
-            self.refresh()
-            self._reap(lambda trial: not self._is_alive(trial))
-            if self.has_failed_too_often():
-                return None
-            if self.is_closed(worker, slot):
-                self._blame_slot(worker, slot)
-                return None
-            for stranger in self.ledger.strangers:
-                claim = self._adopt(stranger, worker, slot)
-                if claim is not None:
-                    return claim
-            ticket = self._next_ticket()
-            return None if ticket is None else self._start(ticket, worker, slot)
+        while True:
+            with self._lock:
+                try:
+                    return self._claim(worker, slot)
+                except LockLostError as error:
+                    # A server frees a lock together with the connection that held it.
+                    log.warning("%s while %s held the lock; it looks again", error, worker)
+
+    def _claim(self, worker: str, slot: str) -> Claim | None:
+        self.refresh()
+        self._reap(lambda trial: not self._is_alive(trial))
+        if self.has_failed_too_often():
+            return None
+        if self.is_closed(worker, slot):
+            self._blame_slot(worker, slot)
+            return None
+        for stranger in self.ledger.strangers:
+            claim = self._adopt(stranger, worker, slot)
+            if claim is not None:
+                return claim
+        ticket = self._next_ticket()
+        return None if ticket is None else self._start(ticket, worker, slot)
 
     def reap_own(self, worker: str) -> None:
         """Gives up trials of an earlier life of this worker, which was started again."""
@@ -313,15 +326,14 @@ class Queue:
             fixed |= last.params
             if "repeat_values" in last.user_attrs:
                 attrs["repeat_values"] = last.user_attrs["repeat_values"]
-        # Study.ask would first pop somebody else's ticket, and costs two writes.
-        trial_id = self.study._storage.create_new_trial(
-            self.study._study_id,
-            template_trial=create_trial(
-                state=TrialState.RUNNING,
-                system_attrs={"fixed_params": fixed},
-                user_attrs=attrs,
-            ),
+        template = create_trial(
+            state=TrialState.RUNNING, system_attrs={"fixed_params": fixed}, user_attrs=attrs
         )
+        # A database refuses it when somebody else has made one since the ledger was brought up
+        # to date: two workers would run the same ticket.
+        template.number = self.ledger.num_seen
+        # Study.ask would first pop somebody else's ticket, and costs two writes.
+        trial_id = self.study._storage.create_new_trial(self.study._study_id, template)
         return self._claimed(trial_id, ticket, tuple(reversed(attempts)))
 
     def _adopt(self, stranger: FrozenTrial, worker: str, slot: str) -> Claim | None:
@@ -356,10 +368,19 @@ def _was_interrupted(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
 
 
 def log_event(folder: StudyFolder, number: int, worker: str, event: str) -> None:
-    """Adds a line to the study's log of events; lines of one write never mix."""
+    """Adds a line to the study's log of events; lines of one write never mix.
+
+    Raises:
+        StorageError: It cannot be written, for instance because the disk is full.
+    """
     now = time.strftime("%Y-%m-%d %H:%M:%S")
-    with folder.events_log.open("a") as stream:
-        stream.write(f"{now} {worker} trial {number} {event}\n")
+    try:
+        with folder.events_log.open("a") as stream:
+            stream.write(f"{now} {worker} trial {number} {event}\n")
+    except OSError as error:
+        trouble = trouble_of_file(error)
+        fault = Fault("file", folder.events_log, trouble.reason, fix=trouble.fix)
+        raise StorageError([fault]) from error
 
 
 def num_events(folder: StudyFolder, worker: str) -> int:

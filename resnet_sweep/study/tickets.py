@@ -70,7 +70,8 @@ class Ledger:
         self.completed: list[FrozenTrial] = []
         # For each session whose data were refused, why.
         self.refused: dict[str, str] = {}
-        self._num_seen = 0
+        # How many trials the study had at the last look.
+        self.num_seen = 0
         self._open: set[int] = set()
         # Tickets whose last attempt failed: a look at all of them at each claim would cost a
         # long study more and more.
@@ -85,10 +86,10 @@ class Ledger:
             trials: All trials of the study, in the order of their numbers.
         """
         self.strangers = []
-        new = range(self._num_seen, len(trials))
+        new = range(self.num_seen, len(trials))
         for number in sorted(self._open) + list(new):
             trial = trials[number]
-            if number >= self._num_seen:
+            if number >= self.num_seen:
                 self._open.add(number)
             if trial.state == TrialState.WAITING and "ticket" not in trial.user_attrs:
                 # Somebody has put it there through Optuna.
@@ -98,7 +99,7 @@ class Ledger:
             if trial.state.is_finished():
                 self._open.discard(number)
                 self.running.pop(number, None)
-        self._num_seen = len(trials)
+        self.num_seen = len(trials)
 
     def _take_in(self, trial: FrozenTrial) -> None:
         number = int(trial.user_attrs["ticket"])

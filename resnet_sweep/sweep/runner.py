@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.faults import ConfigError, Fault, StorageError, storage_error_in
 from resnet_sweep.study.canonical import bare_key, canonical
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.queue import Claim, Queue, log_event
@@ -136,7 +136,19 @@ class Runner:
 
         Raises:
             Interrupted: A signal ended it.
+            StorageError: The storage cannot be used, and was waited for; the trial is left to
+                be taken up again.
         """
+        try:
+            self._run(claim)
+        except StorageError:
+            # It is no fault of the trial's, if that can still be said.
+            with suppress(StorageError):
+                reason = "the study's storage could not be used"
+                self.queue.fail(claim.trial.number, INTERRUPTED, reason)
+            raise
+
+    def _run(self, claim: Claim) -> None:
         started = time.monotonic()
         number = claim.trial.number
         log_event(self.folder, number, self.name, "starts")
@@ -323,6 +335,8 @@ class Runner:
         if isinstance(error, KeyboardInterrupt):
             # Which signal a worker got says nothing: the sweep sends its own.
             return Outcome(TrialState.FAIL, (), INTERRUPTED, "the sweep was stopped")
+        if (away := storage_error_in(error)) is not None:
+            raise away
         return failure(self._kind(error), error)
 
     def _kind(self, error: BaseException) -> str:

@@ -8,14 +8,16 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from optuna.storages import InMemoryStorage
 
-from resnet_sweep.faults import DataError, Fault, StorageError
+from resnet_sweep.faults import ConfigError, DataError, Fault, StorageError
 from resnet_sweep.study.queue import Budget, Queue
 from resnet_sweep.study.storage import claim_lock
 from resnet_sweep.study.tickets import INTERRUPTED, LOST, is_of
@@ -24,7 +26,13 @@ from resnet_sweep.sweep.ending import end_unfinished, finish
 from resnet_sweep.sweep.foresight import report_loading
 from resnet_sweep.sweep.plan import stand_ins
 from resnet_sweep.sweep.samplers import SamplerFactory
-from resnet_sweep.sweep.slots import launches_here, num_workers, tidy_up, workers_outlive
+from resnet_sweep.sweep.slots import (
+    launches_here,
+    launches_on_ray,
+    num_workers,
+    tidy_up,
+    workers_outlive,
+)
 from resnet_sweep.sweep.stopping import KILL_AFTER_S
 from resnet_sweep.sweep.worker import Spec, Worker
 
@@ -173,6 +181,8 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
             count = min(count, num_open)
         try:
             _launch(sweep, spec, count)
+        except ConfigError:
+            raise
         except Exception as error:
             # One crashed worker takes all of joblib's with it; the study is none the worse.
             failure = error
@@ -221,13 +231,19 @@ def _launch(sweep: Sweep, spec: Spec, count: int) -> None:
     quiet: Any = object.__new__(Callbacks)
     quiet.callbacks = []
     context = dataclasses.replace(sweep.context, callbacks=quiet)
-    launcher = Plugins.instance().instantiate_launcher(
-        config=sweep.master, hydra_context=context, task_function=worker
-    )
-    with sweep.stop.in_task():
-        returns = launcher.launch(
-            [_worker_overrides(sweep, spec, i) for i in range(count)], initial_job_idx=0
+    returns: Sequence[JobReturn]
+    overrides_of = partial(_worker_overrides, sweep, spec)
+    if launches_on_ray(sweep.master):
+        from resnet_sweep.sweep.ray_workers import run_on_ray
+
+        with sweep.stop.in_task():
+            returns = run_on_ray(worker, context, sweep.master, overrides_of, count)
+    else:
+        launcher = Plugins.instance().instantiate_launcher(
+            config=sweep.master, hydra_context=context, task_function=worker
         )
+        with sweep.stop.in_task():
+            returns = launcher.launch([overrides_of(i) for i in range(count)], initial_job_idx=0)
     for one in returns:
         # Raises what a worker has raised.
         _ = one.return_value

@@ -17,11 +17,17 @@ _BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 _LOCAL = f"{LocalLauncher.__module__}.{LocalLauncher.__name__}"
 _SLURM = "resnet_sweep.sweep.slurm.launcher.SlurmLauncher"
 _JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+_RAY = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
 
 
 def launches_here(config: DictConfig) -> bool:
     """Whether the launcher runs jobs in this very process, one after another."""
     return str(config.hydra.launcher._target_) == _BASIC
+
+
+def launches_on_ray(config: DictConfig) -> bool:
+    """Whether the workers are tasks of a Ray cluster; see ray_workers."""
+    return str(config.hydra.launcher._target_) == _RAY
 
 
 def workers_outlive(config: DictConfig) -> bool:
@@ -44,7 +50,7 @@ def num_slots(config: DictConfig, context: HydraContext, function: TaskFunction)
     """Jobs that the configured launcher runs at a time; None where only the user can know.
 
     Raises:
-        ConfigError: The local launcher cannot have what it is asked for.
+        ConfigError: The launcher cannot have what it is asked for.
     """
     target = str(config.hydra.launcher._target_)
     if target == _BASIC:
@@ -63,6 +69,10 @@ def num_slots(config: DictConfig, context: HydraContext, function: TaskFunction)
         )
         assert isinstance(launcher, SlurmLauncher)
         return launcher.num_slots()
+    if target == _RAY:
+        from resnet_sweep.sweep.ray_workers import num_slots as num_slots_of_ray
+
+        return num_slots_of_ray(config)
     if target == _JOBLIB:
         jobs = int(config.hydra.launcher.n_jobs)
         # As joblib counts: -1 is all cores, -2 all but one.

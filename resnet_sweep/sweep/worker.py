@@ -16,6 +16,7 @@ from hydra.core.utils import configure_log
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from resnet_sweep.faults import StorageError
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import FileLock
 from resnet_sweep.study.sessions import is_current
@@ -111,19 +112,24 @@ class Worker:
         self.make_task = task_factory(spec.task, function)
         self.hook = find_hook(spec.custom_search_space)
 
-    def __call__(self, cfg: DictConfig) -> int:
+    def __call__(self, cfg: DictConfig) -> int | StorageError:
         """Works until nothing is left; the launcher's job.
 
         Args:
             cfg: Composed for this worker; its values mean nothing.
 
         Returns:
-            How many trials it has run.
+            How many trials it has run; or why it cannot go on. That is told by the sweep, and
+            not as a failure of the job by the launcher.
 
         Raises:
             Interrupted: A signal came.
         """
-        return self.work(str(HydraConfig.get().job.num))
+        try:
+            return self.work(str(HydraConfig.get().job.num))
+        except StorageError as error:
+            log.error("%s", error)
+            return error
 
     def progress(self, num: int) -> int:
         """Trials that a worker has begun or ended; called by the launcher.
@@ -246,7 +252,7 @@ def open_queue(spec: Spec) -> Queue:
     from resnet_sweep.sweep.pruners import make_pruner
 
     folder = StudyFolder(spec.folder)
-    storage = open_storage(spec.storage, folder)
+    storage = open_storage(spec.storage, folder, waits=True)
     study = optuna.load_study(
         study_name=spec.study_name, storage=storage, pruner=make_pruner(spec.pruner)
     )
