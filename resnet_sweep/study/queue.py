@@ -165,7 +165,6 @@ class Queue:
     def fail(self, number: int, kind: str, error: str, trace: str = "", seconds: float = 0) -> bool:
         """Ends a running trial as failed; False when somebody else has ended it."""
         self.is_refused |= kind == DATA_CHANGED
-        self.is_refused |= kind == DATA_CHANGED
         trials = self.study.get_trials(deepcopy=False)
         trial = trials[number]
         storage, trial_id = self.study._storage, trial._trial_id

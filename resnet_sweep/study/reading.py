@@ -60,7 +60,8 @@ def open_study(folder: Path) -> Study:
     from resnet_sweep.study.storage import open_storage
 
     try:
-        return optuna.load_study(study_name=name, storage=open_storage(url, files))
+        storage = open_storage(url, files, creates=False)
+        return optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         if url == "memory":
             reason = "it was kept in the memory of its sweep (hydra.sweeper.storage=memory)"
@@ -78,10 +79,11 @@ def read_study(folder: Path) -> Snapshot:
     Raises:
         ConfigError: As ``open_study``.
     """
-    from resnet_sweep.study.storage import close_storage
+    from resnet_sweep.study.storage import close_storage, tell_torn_end
 
     study = open_study(folder)
     try:
+        tell_torn_end(study._storage)
         return Snapshot.take(study, StudyFolder(folder))
     finally:
         close_storage(study._storage)
@@ -98,15 +100,21 @@ def read_storage(url: str) -> list[tuple[Snapshot, Path | None]]:
     """
     import optuna
 
-    from resnet_sweep.study.storage import close_storage, describe, open_storage
+    from resnet_sweep.study.storage import (
+        close_storage,
+        describe,
+        open_storage,
+        tell_torn_end,
+    )
 
     shown = describe(url, StudyFolder(Path()))
     file = _file_of(url)
     if file is not None and not file.is_file():
         raise ResultsError([Fault("storage", shown, "is no file")])
     with tempfile.TemporaryDirectory() as nowhere:
-        storage = open_storage(url, StudyFolder(Path(nowhere)))
+        storage = open_storage(url, StudyFolder(Path(nowhere)), creates=False)
         try:
+            tell_torn_end(storage)
             found = []
             for name in optuna.get_all_study_names(storage):
                 study = optuna.load_study(study_name=name, storage=storage)
@@ -144,7 +152,9 @@ def _name_and_storage(files: StudyFolder) -> tuple[str, str | None]:
         raise _no_study(files.path, f"it is a sweep of {sweeper}")
     if name is None:
         raise _no_study(files.path, f"its {files.multirun_yaml.name} names none")
-    storage = OmegaConf.select(config, "hydra.sweeper.storage")
+    # Not resolved: who opens it says which variable is not set.
+    sweeper_config: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    storage = sweeper_config.get("storage")
     return str(name), None if storage is None else str(storage)
 
 

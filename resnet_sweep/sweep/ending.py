@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
@@ -77,7 +77,24 @@ def finish(sweep: Sweep, queue: Queue, task: Task, error: BaseException | None) 
         raise SystemExit(code)
 
 
-def _end_with(error: BaseException, is_drop_in: bool) -> None:
+def end_unfinished(sweep: Sweep, error: BaseException) -> NoReturn:
+    """Ends a sweep whose storage cannot be used, so that nothing can be shown of it.
+
+    Args:
+        sweep: With trials left, or without: nobody knows.
+        error: What has ended it.
+
+    Raises:
+        SystemExit: After a signal.
+        BaseException: ``error``.
+    """
+    from resnet_sweep.sweep.engine import typed_again
+
+    print(f"the sweep has not come to its end; to go on: {typed_again()}", file=sys.stderr)
+    _end_with(error, sweep.options.is_drop_in)
+
+
+def _end_with(error: BaseException, is_drop_in: bool) -> NoReturn:
     if isinstance(error, KeyboardInterrupt) and not is_drop_in:
         # A task that ends in order has an exception of its own.
         raise SystemExit(128 + getattr(error, "signum", signal.SIGINT)) from None

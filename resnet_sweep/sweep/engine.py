@@ -93,7 +93,8 @@ class Engine:
             function: The application's task function.
             config: The sweep's composed configuration.
         """
-        self.options = options
+        # A password that comes from the environment is not to be kept.
+        self.options = dataclasses.replace(options, storage=_kept_storage(options, config))
         self.context = context
         self.function = function
         self.config = config
@@ -258,12 +259,14 @@ class Engine:
         """The study in its storage, which agrees with this sweep."""
         import optuna
 
-        from resnet_sweep.study.storage import open_storage
+        from resnet_sweep.study.storage import open_storage, repair
         from resnet_sweep.sweep.samplers import choose_seed
 
         # Its messages would stand between ours.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = open_storage(options.storage, place.folder)
+        repair(storage)
+        self._refuse_vanished(optuna.get_all_study_names(storage), options, place)
         study = optuna.create_study(
             study_name=options.study_name,
             storage=storage,
@@ -291,6 +294,18 @@ class Engine:
             if attrs.get(key) != value:
                 study.set_user_attr(key, value)
         return study
+
+    def _refuse_vanished(self, names: list[str], options: Options, place: Place) -> None:
+        """A new study would begin among the trials of the one that is gone."""
+        from resnet_sweep.faults import Fault
+        from resnet_sweep.study.storage import describe
+
+        if place.is_new or options.storage == "memory" or options.study_name in names:
+            return
+        shown = describe(options.storage, place.folder)
+        rule = f"has lost the study {options.study_name}, whose trials are in {place.folder.path}"
+        fix = "put the storage back as it was, or choose another folder or name"
+        raise ConfigError([Fault("hydra.sweeper.storage", shown, rule, fix=fix)])
 
     def _refuse_other(
         self, study: optuna.Study, attrs: dict[str, Any], place: Place, identity: dict[str, Any]
@@ -335,6 +350,13 @@ class Engine:
             log.warning(
                 "changed since the study was started, and not used by it: %s", ", ".join(changed)
             )
+
+
+def _kept_storage(options: Options, config: DictConfig) -> str | None:
+    from resnet_sweep.study.storages.secrets import kept_url
+
+    written: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    return kept_url(written["storage"], options.storage)
 
 
 def refuse(faults: Sequence[Any]) -> None:

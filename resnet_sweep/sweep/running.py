@@ -56,6 +56,7 @@ def run_workers(sweep: Sweep, task: Task) -> None:
 
     Raises:
         SystemExit: See ending.finish.
+        StorageError: The storage cannot be used, and was waited for.
     """
     count = num_workers(sweep.options, sweep.num_slots, sweep.plan.num_tickets)
     spec = _spec(sweep, count)
@@ -74,8 +75,15 @@ def run_workers(sweep: Sweep, task: Task) -> None:
             if isinstance(raised, KeyboardInterrupt):
                 # From here on the next signal is the second one.
                 sweep.stop.set(getattr(raised, "signum", signal.SIGINT))
-            _gather(sweep, queue)
-    finish(sweep, queue, task, error)
+            # Trials that cannot be ended now are ended by the sweep that goes on.
+            with contextlib.suppress(StorageError):
+                _gather(sweep, queue)
+    if isinstance(error, StorageError):
+        end_unfinished(sweep, error)
+    try:
+        finish(sweep, queue, task, error)
+    except StorageError as away:
+        end_unfinished(sweep, error or away)
 
 
 def _spec(sweep: Sweep, count: int) -> Spec:
@@ -183,11 +191,15 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
             _launch(sweep, spec, count)
         except ConfigError:
             raise
+        except StorageError as error:
+            # For a while, or for a worker's machine only: otherwise this process notices now.
+            failure = error
+            log.warning("workers have ended: %s", error.faults[0])
         except Exception as error:
             # One crashed worker takes all of joblib's with it; the study is none the worse.
             failure = error
             log.warning("the launcher has given up: %s: %s", type(error).__name__, error)
-        queue.reap(LOST)
+        queue.reap(INTERRUPTED if isinstance(failure, StorageError) else LOST)
         queue.refresh()
         _say_closed(queue, spec)
         _refuse_changed_data(sweep, queue)
@@ -246,7 +258,8 @@ def _launch(sweep: Sweep, spec: Spec, count: int) -> None:
             returns = launcher.launch([overrides_of(i) for i in range(count)], initial_job_idx=0)
     for one in returns:
         # Raises what a worker has raised.
-        _ = one.return_value
+        if isinstance(one.return_value, StorageError):
+            raise one.return_value
 
 
 def _worker_overrides(sweep: Sweep, spec: Spec, index: int) -> list[str]:

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Self
 
 from resnet_sweep.signals import StopHandlers
+from resnet_sweep.study.storages.patience import be_brief
 from resnet_sweep.sweep.interrupt import Interrupted
 
 # Code that does not let other threads run is ended so long after it should have given up.
@@ -49,6 +51,7 @@ class StopFlag(StopHandlers):
 
     def set(self, signum: int) -> None:
         """Notes a signal that somebody else has caught."""
+        be_brief(True)
         self._signum = signum
 
     def raise_if_set(self) -> None:
@@ -125,7 +128,13 @@ class StopFlag(StopHandlers):
                 last.cancel()
                 faulthandler.cancel_dump_traceback_later()
 
+    def __enter__(self) -> Self:
+        be_brief(False)
+        return super().__enter__()
+
     def _note(self, signum: int, frame: FrameType | None) -> None:
+        # What waits for a storage gives up soon.
+        be_brief(True)
         if self._signum is not None:
             if self.second_kills:
                 signal.signal(signum, signal.SIG_DFL)
