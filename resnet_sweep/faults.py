@@ -71,7 +71,7 @@ class DataError(UserError):
     title = "the data cannot be used"
 
 
-class StorageError(UserError):
+class StorageError(ConfigError):
     """What a study is kept in cannot be reached or written now; nothing is wrong with a trial.
 
     Raised only after it was waited for. The same command goes on with the study later.

@@ -189,12 +189,12 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
             count = min(count, num_open)
         try:
             _launch(sweep, spec, count)
-        except ConfigError:
-            raise
         except StorageError as error:
             # For a while, or for a worker's machine only: otherwise this process notices now.
             failure = error
             log.warning("workers have ended: %s", error.faults[0])
+        except ConfigError:
+            raise
         except Exception as error:
             # One crashed worker takes all of joblib's with it; the study is none the worse.
             failure = error

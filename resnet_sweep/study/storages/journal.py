@@ -16,7 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.storages.journal._storage import JournalOperation
 
-from resnet_sweep.faults import ConfigError, Fault, StorageError, UserError
+from resnet_sweep.faults import Fault, StorageError, UserError
 from resnet_sweep.study.locks import FileLock, is_held
 from resnet_sweep.study.storages.patience import KEY, Patience, Trouble, trouble_of_file
 
@@ -40,7 +40,7 @@ def open_journal(path: Path, *, creates: bool = True) -> JournalStorage:
 
     Raises:
         OSError: The file cannot be opened.
-        ConfigError: A line within the file is damaged, or means nothing to this Optuna.
+        StorageError: A line within the file is damaged, or means nothing to this Optuna.
     """
     path = path.absolute()
     if creates and not path.exists():
@@ -106,8 +106,8 @@ class JournalFile(BaseJournalBackend):
             log_number_from: Number of the first record wanted, counted from 0.
 
         Raises:
-            ConfigError: A line before the last is not a record.
-            StorageError: The file is gone, or is not the one that was read before.
+            StorageError: A line before the last is not a record; the file is gone, or is not
+                the one that was read before.
         """
         if log_number_from < self._position[0]:
             self._position, self._mark = (0, 0), b""
@@ -228,7 +228,7 @@ class JournalFile(BaseJournalBackend):
                 " file, or the disk has damaged it"
             )
             fix = "remove that line, which loses what it held"
-            raise ConfigError([Fault(KEY, str(self.path), rule, fix=fix)])
+            raise StorageError([Fault(KEY, str(self.path), rule, fix=fix)])
 
     def _torn_end(self) -> TornEnd | None:
         number = os.open(self.path, os.O_RDONLY)
@@ -282,7 +282,7 @@ class _CheckedStorage(JournalStorage):
             if record.get("worker_id") == self._replay_result.worker_id:
                 # What Optuna says of what this process has just asked for.
                 raise
-            raise ConfigError([_not_understood(self._backend.path, offset, record)]) from error
+            raise StorageError([_not_understood(self._backend.path, offset, record)]) from error
 
 
 def _trouble_of(error: Exception) -> Trouble | None:

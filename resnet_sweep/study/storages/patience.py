@@ -88,7 +88,7 @@ class Patience:
         while True:
             try:
                 result = operation()
-            except (StorageError, ConfigError):
+            except ConfigError:
                 raise
             except Exception as error:
                 trouble = self._trouble_of(error)
