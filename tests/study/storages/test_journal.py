@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from small_disks import fill, small_disk
 from study_workers import STUDY
 
-from resnet_sweep.faults import ConfigError, StorageError
+from resnet_sweep.faults import StorageError
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import FileLock
 from resnet_sweep.study.storage import open_storage, repair, tell_torn_end
@@ -117,7 +117,7 @@ def test_a_storage_that_is_open_reads_past_a_tail_that_was_cut(
 def test_damage_before_the_end_is_refused(folder: StudyFolder, written: list[bytes]) -> None:
     folder.journal.write_bytes(b"".join([*written[:-1], b'{"op_{"op_code":1}\n', written[-1]]))
     at = len(b"".join(written[:-1]))
-    with pytest.raises(ConfigError, match=f"line at byte {at} is not a record.*remove that line"):
+    with pytest.raises(StorageError, match=f"line at byte {at} is not a record.*remove that line"):
         open_storage(None, folder)
 
 
@@ -236,7 +236,7 @@ def test_records_that_optuna_cannot_take_in_are_told(
     text = json.dumps({"worker_id": "somebody", **line}) + "\n"
     folder.journal.write_bytes(b"".join(written) + text.encode() + written[1])
     for refused in (lambda: open_storage(None, folder), lambda: open_before.get_all_studies()):
-        with pytest.raises(ConfigError, match=f"record at byte {at} is .*{said}"):
+        with pytest.raises(StorageError, match=f"record at byte {at} is .*{said}"):
             refused()
 
 
