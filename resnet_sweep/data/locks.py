@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,9 @@ def locked(path: Path, purpose: str) -> Iterator[bool]:
         Whether the lock is held; False where the file system has no locks, so that whatever
         is done inside must be correct, if wasteful, without.
     """
-    with path.open("a") as file:
+    # Not through a link: in a cache that is shared anybody may have laid one.
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    with open(handle, "r+b") as file:
         held = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,7 +24,9 @@ class _Handle:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _opening:
-            self._number: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            # Not through a link, which a study of a stranger may have.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            self._number: int | None = os.open(path, flags, 0o666)
             _open_handles.add(self)
 
     def flock(self, how: int) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from resnet_sweep.faults import ConfigError, Fault
-from resnet_sweep.paths import user_cache
+from resnet_sweep.paths import code_cache
 from resnet_sweep.training.config import TrainerConfig
 from resnet_sweep.training.step import Network
 
@@ -50,10 +50,11 @@ def compiles(config: TrainerConfig, device: torch.device, num_pixels: float, *, 
 def compiled_network(model: nn.Module) -> Network:
     """What ``model`` computes, by kernels made for it and for the shapes of its first batch.
 
-    They are kept for the next process in our cache, or in $TORCHINDUCTOR_CACHE_DIR, which
+    They are kept for the next process in code_cache(), or in $TORCHINDUCTOR_CACHE_DIR, which
     torch.compile reads.
     """
-    os.environ.setdefault(_CACHE_VARIABLE, str(user_cache() / "compiled"))
+    if not os.environ.get(_CACHE_VARIABLE):
+        os.environ[_CACHE_VARIABLE] = str(code_cache())
     # The mode without CUDA graphs: the whole step is captured, not only the network.
     network: Network = torch.compile(model, dynamic=False)
     # What earlier runs of the process compiled counts towards a limit of eight, after which
