@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
+from resnet_sweep.faults import StorageError
+
 if TYPE_CHECKING:
     from optuna import Study
     from rich.live import Live
@@ -121,7 +123,8 @@ class View:
             close_storage(study._storage)
 
     def _complain(self, error: Exception) -> None:
-        if self._has_complained:
+        # Of a storage that is away it is told already, while it is waited for.
+        if self._has_complained or isinstance(error, StorageError):
             return
         self._has_complained = True
         # The sweep is none the worse for it, so nothing of it is raised.

@@ -69,7 +69,8 @@ class AdvisoryLock(AbstractContextManager["AdvisoryLock"]):
             except sqlalchemy.exc.DBAPIError as error:
                 # The server has freed it together with the connection.
                 connection.invalidate()
-                log.warning("the connection was lost while a lock was held: %s", error.orig)
+                reason = " ".join(str(error.orig).split())
+                log.warning("the connection was lost while a lock was held: %s", reason)
 
     def __enter__(self) -> AdvisoryLock:
         self.acquire()
