@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 # Given a key and a value it returns the value that a study has kept under the key: the first.
 Agree = Callable[[str, Any], Any]
 
+_COUNTS = {
+    "num_classes": "classes",
+    "num_train_images": "training images",
+    "num_val_images": "validation images",
+    "num_test_images": "test images",
+}
 _FIX = (
     "bring the old images back and give the same command again, or start a new study: "
     "hydra.sweeper.resume=never, or another hydra.sweeper.study_name"
@@ -75,12 +81,13 @@ def _facts_of(data: ImageData) -> dict[str, Any]:
 def _difference(kept: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """What has changed, as far as that is known."""
     counts = [
-        f"{found[name]} {name.removeprefix('num_').replace('_', ' ')}, not {kept.get(name)}"
-        for name in found
-        if name.startswith("num_") and found[name] != kept.get(name)
+        f"{found[name]} {what}, not {kept.get(name)}"
+        for name, what in _COUNTS.items()
+        if found[name] != kept.get(name)
     ]
     if counts:
         return " and ".join(counts)
     if kept.get("names_hash") != found["names_hash"]:
         return "files were added, removed or renamed"
-    return "files of the same names have other contents"
+    # JPEGs leave the last bit of a pixel to whoever decodes them.
+    return "files of the same names have other contents, or another Pillow has decoded them"

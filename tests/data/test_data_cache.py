@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from resnet_sweep.data import build, cache, open_data
+from resnet_sweep.data.checksum import checksum_of
 from resnet_sweep.data.config import CatsDogsConfig
 from resnet_sweep.faults import DataError
 
@@ -147,6 +149,98 @@ def test_torn_cache_is_made_again(config, caplog, tear):
     open_data(config)
     assert not caplog.text
     only_cache(config)
+
+
+def flip(folder, name, place):
+    """Flips one bit of a file: at a share of its length."""
+    path = folder / name
+    data = bytearray(path.read_bytes())
+    data[int(place * (len(data) - 1))] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "meta.json"])
+@pytest.mark.parametrize("place", [0, 0.01, 0.02, 0.3, 0.6, 0.9, 1])
+def test_a_bit_that_flips_anywhere_is_noticed(config, caplog, name, place):
+    expected = open_data(config)
+    pixels, labels = np.array(expected.train.images), np.array(expected.train.labels)
+    flip(only_cache(config), name, place)
+    data = open_data(config)
+    assert "is damaged and will be made again" in caplog.text
+    assert (data.train.images == pixels).all()
+    assert (data.train.labels == labels).all()
+    assert (data.content, data.train.names) == (expected.content, expected.train.names)
+
+
+def test_pages_that_change_places_are_noticed(tmp_path):
+    path = tmp_path / "file"
+    generator = np.random.default_rng(0)
+    pages = [generator.bytes(4096) for _ in range(600)]
+    path.write_bytes(b"".join(pages) + b"the end")
+    before = checksum_of({"a": 1}, [path])
+    assert checksum_of({"a": 1}, [path]) == before
+    others = [checksum_of({"a": 2}, [path])]
+    for changed in (
+        [pages[1], pages[0], *pages[2:]],
+        [*pages[:-1], bytes(4096)],
+        pages[:-1],
+        [*pages, bytes(4096)],
+    ):
+        path.write_bytes(b"".join(changed) + b"the end")
+        others.append(checksum_of({"a": 1}, [path]))
+    path.write_bytes(b"".join(pages) + b"the end\0")
+    others.append(checksum_of({"a": 1}, [path]))
+    assert len({before, *others}) == 7
+
+
+class Pickled:
+    def __reduce__(self):
+        return os.mkdir, ("pickle-was-loaded",)
+
+
+def write_archive(path):
+    with path.open("wb") as file:
+        np.savez(file, images=np.zeros(3))
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy"])
+def test_pickles_and_archives_are_never_loaded(config, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    open_data(config)
+    for write in (
+        lambda path: np.save(path, np.array([Pickled()] * 20, dtype=object)),
+        lambda path: path.write_bytes(pickle.dumps(Pickled())),
+        write_archive,
+    ):
+        folder = only_cache(config)
+        write(folder / name)
+        # As if it were a stranger who knows how.
+        meta = json.loads((folder / "meta.json").read_text())
+        del meta["checksum"]
+        meta["checksum"] = checksum_of(meta, build.array_files(folder))
+        (folder / "meta.json").write_text(json.dumps(meta))
+        open_data(config)
+        assert not (tmp_path / "pickle-was-loaded").exists()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "null", '{"version": 2}', "\xff", "NaN"])
+def test_meta_data_that_are_something_else(config, text):
+    open_data(config)
+    (only_cache(config) / "meta.json").write_text(text, encoding="latin-1")
+    assert len(open_data(config).train) == 16
+
+
+def test_a_folder_that_changes_while_it_is_decoded_is_refused(config, monkeypatch):
+    original = build.decode
+
+    def changing(image, **options):
+        os.utime(Path(config.root) / "train" / "cat.3.jpg", ns=(1, 1))
+        return original(image, **options)
+
+    monkeypatch.setattr(build, "decode", changing)
+    with pytest.raises(DataError, match="changed while its images were decoded; start again when"):
+        open_data(config)
+    assert not [path for path in Path(config.cache_dir).iterdir() if path.is_dir()]
 
 
 def test_what_killed_builders_left_is_removed(config):
@@ -311,6 +405,37 @@ def test_a_full_disk_is_told_before_it_kills(config, monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(DataError, match=r"has no room for 0\.00 GB .*: No space left on device"):
+        open_data(config)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs to mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("used", [0, 52, 60])
+def test_a_disk_that_is_full_leaves_no_half_cache(config, small_disk, used):
+    config.image_size, config.cache_dir = 16 if used else 64, str(small_disk)
+    (small_disk / "used").write_bytes(bytes(used * 1024))
+    with pytest.raises(DataError, match=r"data\.cache_dir=.*No space left.*type data\.cache_dir="):
+        open_data(config)
+    assert {path.name for path in small_disk.iterdir() if path.suffix != ".lock"} == {"used"}
+
+
+def test_a_cache_that_cannot_be_written_is_used_as_it_is(config, small_disk):
+    config.cache_dir = str(small_disk)
+    expected = open_data(config).content
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert open_data(config).content == expected
+    config.image_size = 8
+    with pytest.raises(DataError, match=r"cannot be used .*Read-only file system.*cache_dir=FOL"):
         open_data(config)
 
 
