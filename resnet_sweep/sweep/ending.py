@@ -138,9 +138,11 @@ def _refuse_nothing(sweep: Sweep, num_left: int) -> None:
 
 
 def _tidy(sweep: Sweep, task: Task) -> None:
-    """Lets go of what is large in trials that are not among the best."""
+    """Lets go of half files, and of what is large in trials that are not among the best."""
     from resnet_sweep.sweep.ranking import own_folders, ranking
+    from resnet_sweep.sweep.tidying import remove_halves
 
+    remove_halves(sweep.study, sweep.folder)
     keep = sweep.options.keep_checkpoints
     if keep is None or len(sweep.options.directions) > 1:
         return
