@@ -134,7 +134,8 @@ def open_storage(
         raise ConfigError(faults)
     if meant is not None and not meant.startswith("journal:"):
         return _open_database(absolute_url(meant), folder, waits=waits, creates=creates)
-    file = folder.journal if meant is None else Path(absolute_url(meant)[len("journal://") :])
+    path = None if meant is None else absolute_url(meant).removeprefix("journal:///")
+    file = folder.journal if path is None else Path(path)
     try:
         return open_journal(file, creates=creates)
     except OSError as error:
