@@ -190,9 +190,7 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
         try:
             _launch(sweep, spec, count)
         except StorageError as error:
-            # For a while, or for a worker's machine only: otherwise this process notices now.
             failure = error
-            log.warning("workers have ended: %s", error.faults[0])
         except ConfigError:
             raise
         except Exception as error:
@@ -201,6 +199,9 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
             log.warning("the launcher has given up: %s: %s", type(error).__name__, error)
         queue.reap(INTERRUPTED if isinstance(failure, StorageError) else LOST)
         queue.refresh()
+        if isinstance(failure, StorageError):
+            # It works here: it is back, or away from the workers' machines only.
+            log.warning("workers have ended: %s", failure.faults[0])
         _say_closed(queue, spec)
         _refuse_changed_data(sweep, queue)
         num_idle = num_idle + 1 if queue.ledger.num_ended() == num_ended else 0
