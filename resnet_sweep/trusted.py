@@ -25,7 +25,6 @@ TARGETS = (
     "resnet_sweep.hooks.TableLast",
     "resnet_sweep.app.TrialTask",
     "logging.Filter",
-    "logging.Formatter",
     "logging.NullHandler",
     "logging.StreamHandler",
     "logging.FileHandler",
