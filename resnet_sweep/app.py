@@ -24,10 +24,11 @@ from resnet_sweep.collector import loading_modules
 from resnet_sweep.config import Config, check_config, to_config, with_absolute_paths
 from resnet_sweep.data.agreement import check_same
 from resnet_sweep.faults import ConfigError, Fault, UserError
+from resnet_sweep.files import is_disk_full
 from resnet_sweep.outcome import ExitCode, Typed, Verdict
 from resnet_sweep.sweep import current_trial
 from resnet_sweep.training.continuation import FREE_KEYS
-from resnet_sweep.training.failures import DISK_ERRNOS, DiskError, RunError, failure_kind
+from resnet_sweep.training.failures import DiskError, RunError, failure_kind
 from resnet_sweep.trusted import command_faults
 
 # Only annotations: a configuration is checked before torch is loaded.
@@ -167,7 +168,7 @@ class TrialTask:
             # A run that diverged, was pruned or stopped leaves a sound step for the next one.
             if self._session is not None and not isinstance(error, _SOUND):
                 self._session.forget_step()
-            if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
+            if isinstance(error, OSError) and is_disk_full(error):
                 raise DiskError.of(error) from error
             raise
         self._finished = run

@@ -31,6 +31,11 @@ def mended_by(error: OSError) -> str | None:
     return _MENDED_BY.get(error.errno or 0)
 
 
+def is_disk_full(error: OSError) -> bool:
+    """Whether nothing more can be written to a disk, whoever tries; not of a broken one."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary name beside ``path`` and moves it into place when all went well.

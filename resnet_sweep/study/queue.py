@@ -20,9 +20,9 @@ from resnet_sweep.study.locks import LockLostError, is_held
 from resnet_sweep.study.storages.patience import trouble_of_file
 from resnet_sweep.study.tickets import (
     BURNT,
-    DATA_CHANGED,
     INTERRUPTED,
     LOST,
+    PLACE_FAILURES,
     Ledger,
     is_of,
     session_of,
@@ -108,8 +108,8 @@ class Queue:
         self._first_free = 0
         # What is agreed on never changes.
         self._agreed: dict[str, Any] = {}
-        # Whether a trial of this process had other data than the study: the next would, too.
-        self.is_refused = False
+        # Which of PLACE_FAILURES a trial of this process has met: the next would, too.
+        self.refused_for: str | None = None
 
     def refresh(self) -> None:
         """Brings the ledger up to date."""
@@ -125,7 +125,7 @@ class Queue:
         Returns:
             None when nothing is left to do for this worker.
         """
-        if self.is_refused:
+        if self.refused_for is not None:
             return None
         while True:
             with self._lock:
@@ -164,7 +164,8 @@ class Queue:
 
     def fail(self, number: int, kind: str, error: str, trace: str = "", seconds: float = 0) -> bool:
         """Ends a running trial as failed; False when somebody else has ended it."""
-        self.is_refused |= kind == DATA_CHANGED
+        if kind in PLACE_FAILURES:
+            self.refused_for = kind
         trials = self.study.get_trials(deepcopy=False)
         trial = trials[number]
         storage, trial_id = self.study._storage, trial._trial_id

@@ -300,7 +300,7 @@ class _RetryRule:
     def covers(self, begun: Sequence[FrozenTrial], reason: str) -> bool:
         """Whether a ticket whose attempts these are gets another one."""
         kind = reason.partition(":")[0]
-        if kind in ("interrupted", "data_changed") or begun[-1].number in self.burnt:
+        if kind in ("interrupted", "data_changed", "disk") or begun[-1].number in self.burnt:
             return True
         earlier = [trial.user_attrs.get("failure", "exception") for trial in begun[:-1]]
         return 1 + earlier.count(kind) <= self.counts.get(kind, 0)

@@ -16,13 +16,17 @@ LOST = "lost"
 # So does one whose data were not those of the study: the same command runs it again when they
 # are back.
 DATA_CHANGED = "data_changed"
+# And one that could not write its files: when there is room again.
+DISK = "disk"
+# What is wrong with where a trial ran and is for the user to mend; its worker takes no other.
+PLACE_FAILURES = frozenset({DATA_CHANGED, DISK})
 # Attribute of the study: numbers of trials that failed on a slot which was closed for it.
 BURNT = "burnt"
 # Attribute of the study: how many trials had ended that the newest tables show.
 NUM_SHOWN = "num_shown"
 # Ends that say something about the trial, never about the slot that it ran on.
 _NOT_THE_SLOTS_FAULT = frozenset(
-    {INTERRUPTED, "config", "data", DATA_CHANGED, "non_finite", "timeout"}
+    {INTERRUPTED, "config", "data", "non_finite", "timeout", *PLACE_FAILURES}
 )
 # A trial that fails sooner than this has failed "at once".
 AT_ONCE_S = 10.0
@@ -68,8 +72,8 @@ class Ledger:
         self._close_after = close_slot_after
         # In the order in which they were seen to be.
         self.completed: list[FrozenTrial] = []
-        # For each session whose data were refused, why.
-        self.refused: dict[str, str] = {}
+        # For each session that met one of PLACE_FAILURES, its kind and what it said.
+        self.refused: dict[str, tuple[str, str]] = {}
         # How many trials the study had at the last look.
         self.num_seen = 0
         self._open: set[int] = set()
@@ -118,8 +122,9 @@ class Ledger:
         self.counts[trial.state.name] += 1
         if trial.state == TrialState.COMPLETE:
             self.completed.append(trial)
-        if trial.user_attrs.get("failure") == DATA_CHANGED:
-            self.refused[session_of(trial)] = str(trial.user_attrs.get("error"))
+        kind = trial.user_attrs.get("failure")
+        if kind in PLACE_FAILURES:
+            self.refused[session_of(trial)] = kind, str(trial.user_attrs.get("error"))
         if trial.state == TrialState.FAIL:
             ticket.failures[str(trial.user_attrs.get("failure", "exception"))] += 1
         else:
@@ -165,7 +170,7 @@ class Ledger:
         if found.state != TrialState.FAIL:
             return False
         kind = found.failure or "exception"
-        if kind in (INTERRUPTED, DATA_CHANGED) or found.attempts[-1] in self.burnt:
+        if kind == INTERRUPTED or kind in PLACE_FAILURES or found.attempts[-1] in self.burnt:
             return True
         return found.failures[kind] <= self._retry.get(kind, 0)
 

@@ -20,7 +20,7 @@ from optuna.storages import InMemoryStorage
 from resnet_sweep.faults import ConfigError, DataError, Fault, StorageError
 from resnet_sweep.study.queue import Budget, Queue
 from resnet_sweep.study.storage import claim_lock
-from resnet_sweep.study.tickets import INTERRUPTED, LOST, is_of
+from resnet_sweep.study.tickets import DISK, INTERRUPTED, LOST, is_of
 from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.ending import end_unfinished, finish
 from resnet_sweep.sweep.foresight import report_loading
@@ -34,6 +34,7 @@ from resnet_sweep.sweep.slots import (
     workers_outlive,
 )
 from resnet_sweep.sweep.stopping import KILL_AFTER_S
+from resnet_sweep.sweep.unwritable import UnwritableError
 from resnet_sweep.sweep.worker import Spec, Worker
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
             # It works here: it is back, or away from the workers' machines only.
             log.warning("workers have ended: %s", failure.faults[0])
         _say_closed(queue, spec)
-        _refuse_changed_data(sweep, queue)
+        _refuse_place(sweep, queue)
         num_idle = num_idle + 1 if queue.ledger.num_ended() == num_ended else 0
         if num_idle >= _MAX_IDLE_LAUNCHES:
             if failure is not None:
@@ -222,16 +223,17 @@ def _say_closed(queue: Queue, spec: Spec) -> None:
         )
 
 
-def _refuse_changed_data(sweep: Sweep, queue: Queue) -> None:
-    """Ends a sweep whose workers have other data than the study's trials before.
+def _refuse_place(sweep: Sweep, queue: Queue) -> None:
+    """Ends a sweep whose workers have other data than the study's, or no room for their files.
 
     Raises:
-        DataError: With what a trial has said; the others stay open.
+        UserError: With what a trial has said; it and the others stay open.
     """
-    for session, error in queue.ledger.refused.items():
+    for session, (kind, error) in queue.ledger.refused.items():
         if session.partition(".")[0] == sweep.session.id and queue.num_open():
             said = error.partition(": ")[2] or error
-            raise DataError([Fault("hydra.sweep.dir", sweep.folder.path, f"a trial says {said}")])
+            fault = Fault("hydra.sweep.dir", sweep.folder.path, f"a trial says {said}")
+            raise (UnwritableError if kind == DISK else DataError)([fault])
 
 
 def _launch(sweep: Sweep, spec: Spec, count: int) -> None:

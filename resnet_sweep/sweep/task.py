@@ -15,6 +15,8 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig
 
 from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.files import is_disk_full
+from resnet_sweep.sweep.targets import refusal
 
 Objective = float | Sequence[float] | None
 
@@ -77,7 +79,9 @@ class FunctionTask:
         return []
 
     def failure_kind(self, error: BaseException) -> str:
-        """Tells a lack of memory from other exceptions."""
+        """Tells a lack of memory, and of room on a disk, from other exceptions."""
+        if isinstance(error, OSError) and is_disk_full(error):
+            return "disk"
         # By name, so that torch need not be loaded; torch.OutOfMemoryError is the GPU's.
         if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
             return "out_of_memory"
@@ -120,7 +124,7 @@ def make_task(path: str | None, function: TaskFunction) -> Task:
     try:
         task = instantiate({"_target_": path})
     except (InstantiationException, HydraException) as error:
-        rule = f"cannot be made: {error}"
+        rule = refusal(error)
         raise ConfigError([Fault("hydra.sweeper.task", path, rule)]) from error
     missing = [name for name in _MEMBERS if not hasattr(task, name)]
     if missing:
@@ -156,6 +160,6 @@ def find_hook(path: str | None) -> Callable[[DictConfig, Any], None] | None:
         # Only this asks whether the application allows it.
         instantiate({"_target_": path, "_partial_": True})
     except (InstantiationException, HydraException) as error:
-        rule = f"cannot be used: {error}"
+        rule = refusal(error)
         raise ConfigError([Fault("hydra.sweeper.custom_search_space", path, rule)]) from error
     return get_method(path)

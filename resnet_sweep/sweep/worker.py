@@ -218,8 +218,9 @@ class _Loop:
         return False
 
     def _say_why(self) -> None:
-        if self.queue.is_refused:
-            log.error("the data here are not the study's; this worker takes no more trials")
+        if self.queue.refused_for is not None:
+            text = "%s: the next trial would fail with it, too; this worker takes no more"
+            log.error(text, self.queue.refused_for)
         if self.queue.is_closed(self.name, self.slot):
             log.error(
                 "slot %s is closed: its last %d trials failed at once, while others work on",

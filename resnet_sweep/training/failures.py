@@ -7,7 +7,7 @@ import signal
 
 from resnet_sweep.data.agreement import ChangedDataError
 from resnet_sweep.faults import ConfigError, DataError
-from resnet_sweep.files import mended_by
+from resnet_sweep.files import is_disk_full, mended_by
 
 
 class RunError(RuntimeError):
@@ -70,8 +70,6 @@ class Stopped(KeyboardInterrupt):
         return type(self), (self.signum,)
 
 
-# What the system says when it is the disk's fault and not the program's.
-DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
 # What CUDA and its libraries say when memory runs out elsewhere than in torch's allocator.
 _OUT_OF_MEMORY = (
     # And what torch says of the host's.
@@ -94,7 +92,7 @@ def failure_kind(error: BaseException) -> str:
         return error.kind
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
+    if isinstance(error, OSError) and is_disk_full(error):
         return DiskError.kind
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return "out_of_memory"

@@ -9,7 +9,7 @@ from study_workers import STUDY, in_processes
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.queue import Budget, Queue
 from resnet_sweep.study.storage import claim_lock, close_storage, open_storage
-from resnet_sweep.study.tickets import DATA_CHANGED
+from resnet_sweep.study.tickets import PLACE_FAILURES
 
 
 def open_queue(url: str | None, folder: Path) -> Queue:
@@ -46,15 +46,16 @@ def test_all_who_ask_at_once_are_told_the_same(tmp_path, request, storage):
     assert all(told == first for told in others)
 
 
-def test_who_had_other_data_takes_no_more_and_the_ticket_stays_open(tmp_path):
+@pytest.mark.parametrize("kind", sorted(PLACE_FAILURES))
+def test_who_had_other_data_or_no_room_takes_no_more_and_the_ticket_stays_open(tmp_path, kind):
     queue = open_queue("memory", tmp_path)
     claim = queue.claim("s-0", "0")
     assert claim is not None
-    queue.fail(claim.trial.number, DATA_CHANGED, "other data")
+    queue.fail(claim.trial.number, kind, "what it said")
     queue.refresh()
     assert queue.num_open() == 3
     assert queue.ledger.num_failed() == 0
-    assert queue.ledger.refused == {"s": "other data"}
+    assert queue.ledger.refused == {"s": (kind, "what it said")}
     assert queue.claim("s-0", "0") is None
     other = Queue(queue.study, queue.budget, queue._folder, queue._lock)
     again = other.claim("s-1", "1")
