@@ -159,6 +159,27 @@ def test_decompression_bomb(monkeypatch):
     assert reason_of(error.value).startswith("too large to be decoded: Image size (4096 pix")
 
 
+def test_large_images_are_decoded_one_at_a_time(monkeypatch):
+    from resnet_sweep.data import decode as module
+
+    class Lock:
+        num_held = 0
+
+        def __enter__(self):
+            self.num_held += 1
+
+        def __exit__(self, *error):
+            pass
+
+    lock = Lock()
+    monkeypatch.setattr(module, "_one_large", lock)
+    monkeypatch.setattr(module, "_LARGE_PIXELS", 400)
+    assert (pixels_of(reopened(Image.new("RGB", (20, 20), RED))) == RED).all()
+    assert lock.num_held == 0
+    assert (pixels_of(reopened(Image.new("RGB", (20, 21), RED))) == RED).all()
+    assert lock.num_held == 1
+
+
 def test_reasons():
     assert reason_of(PermissionError(13, "Permission denied")) == "Permission denied"
     assert reason_of(IndexError()) == "IndexError: no reason given"

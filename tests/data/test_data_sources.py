@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +253,26 @@ class TestErrors:
             open_data(config)
         assert len(asked) == 1
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            EOFError("Compressed file ended before the end-of-stream marker was reached"),
+            tarfile.ReadError("unexpected end of data"),
+            zipfile.BadZipFile("File is not a zip file"),
+            zlib.error("Error -3 while decompressing data"),
+            RuntimeError("File not found or corrupted."),
+        ],
+    )
+    def test_an_archive_that_was_cut_short(self, error, tmp_path, monkeypatch):
+        import torchvision.datasets as datasets
+
+        def cut_short(*args, **kwargs):
+            raise error
+
+        monkeypatch.setattr(datasets.cifar, "download_and_extract_archive", cut_short)
+        with pytest.raises(DataError, match=f"cannot be filled with cifar10: {error}; .*in part"):
+            open_data(Cifar10Config(cache_dir=str(tmp_path)))
+
     def test_changed_cifar_file(self, make_config):
         config = make_config("cifar10")
         path = Path(config.root) / "cifar-10-batches-py" / "test_batch"
@@ -267,6 +289,9 @@ class TestErrors:
         with (base / "annotations" / "test.txt").open("a") as file:
             file.write("strange\n")
         with pytest.raises(DataError, match=r"must say name, breed.* line 21: 'strange'"):
+            open_data(config)
+        (base / "annotations" / "test.txt").write_bytes(b"\xff 1 1 1")
+        with pytest.raises(DataError, match=r"test\.txt: cannot be read: 'utf-8' codec can't"):
             open_data(config)
 
 
