@@ -154,6 +154,16 @@ def test_who_interrupts_himself_again_and_again_is_lost(queue):
     assert kinds == [INTERRUPTED, LOST] * 2
 
 
+def test_who_is_told_to_stop_again_and_again_is_taken_up_again_and_again(queue, tmp_path):
+    one = queue(1)
+    StudyFolder(tmp_path).worker_told("s-0").parent.mkdir(exist_ok=True)
+    StudyFolder(tmp_path).worker_told("s-0").touch()
+    for _ in range(7):
+        one.fail(claim(one).trial.number, INTERRUPTED, "Interrupted: stopped by SIGTERM")
+    assert {trial.user_attrs["failure"] for trial in one.study.get_trials()} == {INTERRUPTED}
+    assert claim(one).ticket == 0
+
+
 def test_a_trial_cut_off_before_it_had_values_is_no_configuration_tried(queue):
     one = queue(9, num_configurations=2)
     for category in ("a", "b"):
