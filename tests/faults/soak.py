@@ -29,12 +29,12 @@ _ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_ROOT))
 
 import psutil  # noqa: E402
+from clocks import set_back  # noqa: E402
 from fault_sweeps import ROOT, Sweep, has_handlers, kill_all, starts, sweep, trials_of  # noqa: E402
 from soak_model import PASSING, TOKEN, Model, Plan, left_over  # noqa: E402
 
 from resnet_sweep.study.reading import read_study  # noqa: E402
 
-_LIBFAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 _STEPS = ("do=soak", "steps=4", "sleep=0.1")
 _KILLED = {-signal.SIGKILL}
 _ANY = set(range(-64, 256))
@@ -146,9 +146,9 @@ def _join(ground: Ground, one: Sweep) -> None:
 
 def _join_late(ground: Ground, one: Sweep) -> None:
     """A second sweep, whose clock is an hour back."""
-    if _LIBFAKETIME and len(ground.running()) < 2:
-        late = {"FAKETIME": "-1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        ground.start(LD_PRELOAD=str(_LIBFAKETIME[0]), **late)
+    late = set_back(ground.home, 3600)
+    if late is not None and len(ground.running()) < 2:
+        ground.start(**late)
 
 
 def _fill_disk(ground: Ground, one: Sweep) -> None:
