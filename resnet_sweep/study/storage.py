@@ -225,7 +225,8 @@ def claim_lock(
         from resnet_sweep.study.storages.patient import PatientStorage
 
         patience = storage.patience if isinstance(storage, PatientStorage) else None
-        return AdvisoryLock(storage.engine, f"claim/{study_name}", patience)
+        name = f"claim/{study_name}"
+        return AdvisoryLock(storage.engine, name, patience, storage.scoped_session)
     return FileLock(folder.claim_lock)
 
 

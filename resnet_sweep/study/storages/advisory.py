@@ -9,31 +9,41 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 
 import sqlalchemy
+from sqlalchemy.orm import Session, scoped_session
 
 from resnet_sweep.study.storages.patience import Patience
 
 log = logging.getLogger(__name__)
 
+Sessions = scoped_session[Session]
+
 
 class AdvisoryLock(AbstractContextManager["AdvisoryLock"]):
     """An exclusive lock in a PostgreSQL database, between processes on any hosts.
 
-    Held by a connection of its own, so that the server frees it when the process dies or its
-    host is gone. It frees it as well when the connection is lost, unknown to the holder: what
-    must not happen twice needs a check of its own where it is written, as
-    ``PatientStorage`` has for new trials. Not re-entrant. Does not work through a pooler that
-    shares connections between transactions.
+    Held by a connection, so that the server frees it when the process dies or its host is
+    gone. It frees it as well when the connection is lost, unknown to the holder: what must not
+    happen twice needs a check of its own where it is written, as ``PatientStorage`` has for new
+    trials. Not re-entrant. Does not work through a pooler that shares connections between
+    transactions.
 
     Args:
         engine: Connects to the database; its pool keeps the connection between two uses.
         name: What is locked.
         patience: Waits for a server that cannot be reached; None raises at once.
+        sessions: What the holding thread does in these goes through the lock's connection, so
+            that a worker needs one only: a server takes a hundred, unless it is told to take
+            more.
     """
 
     def __init__(
-        self, engine: sqlalchemy.Engine, name: str, patience: Patience | None = None
+        self,
+        engine: sqlalchemy.Engine,
+        name: str,
+        patience: Patience | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
-        self._engine, self._patience = engine, patience
+        self._engine, self._patience, self._sessions = engine, patience, sessions
         digest = hashlib.sha256(f"resnet_sweep/{name}".encode()).digest()
         self._key = int.from_bytes(digest[:8], "big", signed=True)
         self._held: sqlalchemy.Connection | None = None
@@ -51,21 +61,27 @@ class AdvisoryLock(AbstractContextManager["AdvisoryLock"]):
             self._patience.call(self._acquire)
 
     def _acquire(self) -> None:
-        # Without a transaction, which would stay open while the lock is held.
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection = self._engine.connect()
         with _closed_on_error(connection):
             connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(self._key)))
+            # The lock is the session's, and outlives the transaction, which nobody should see.
+            connection.commit()
         self._held = connection
+        if self._sessions is not None:
+            self._sessions().bind = connection
 
     def release(self) -> None:
         """Lets the lock go; nothing when it is not held."""
         connection, self._held = self._held, None
         if connection is None:
             return
+        if self._sessions is not None:
+            self._sessions().bind = self._engine
         with connection:
             try:
                 query = sqlalchemy.select(sqlalchemy.func.pg_advisory_unlock(self._key))
                 connection.execute(query)
+                connection.commit()
             except sqlalchemy.exc.DBAPIError as error:
                 # The server has freed it together with the connection.
                 connection.invalidate()
