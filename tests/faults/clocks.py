@@ -18,7 +18,10 @@ _SOURCE = """
 #include <time.h>
 #include <unistd.h>
 
-static long back_s(void) { const char *text = getenv("CLOCK_BACK_S"); return text ? atol(text) : 0; }
+static long back_s(void) {
+    const char *text = getenv("CLOCK_BACK_S");
+    return text ? atol(text) : 0;
+}
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
     int failed = syscall(SYS_clock_gettime, clock, now);

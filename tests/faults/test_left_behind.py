@@ -1,6 +1,16 @@
 """Workers that an earlier sweep has left behind: they end soon and disturb nobody."""
 
-from fault_sweeps import Sweep, kinds, only_study, starts, trials_of, until
+import pytest
+from fault_sweeps import (
+    LOCAL,
+    Sweep,
+    attempts_of,
+    kinds,
+    only_study,
+    starts,
+    trials_of,
+    until,
+)
 
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.queue import Budget, Queue
@@ -26,3 +36,31 @@ def test_a_worker_of_an_older_sweep_ends_and_its_late_result_is_left_out(tmp_pat
     assert "trial 0 was given up by another worker; its result is left out" in running.text
     assert "its sweep is over; this worker ends" in running.text
     assert "Traceback" not in running.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "task", [("do=soak", "steps=4", "sleep=0.4"), ("sleep=1.5",)], ids=["report", "tell"]
+)
+def test_a_worker_that_was_stalled_is_refused_and_goes_on_with_the_next(tmp_path, task):
+    running = Sweep(tmp_path, *LOCAL[:1], "hydra.launcher.workers=1", "x=1,2", *task)
+    until(lambda: len(starts(tmp_path)) == 1, "the first trial")
+    (worker,) = running.workers()
+    worker.suspend()
+    folder = StudyFolder(only_study(tmp_path))
+    study = open_study(folder.path)
+    lock = claim_lock(study._storage, None, folder, study.study_name)
+    assert Queue(study, Budget((), 2), folder, lock).fail(0, "lost", "lost: nothing heard of it")
+    worker.resume()
+    assert running.wait() == 0, running.text
+    ends = {
+        ticket: [t.user_attrs.get("failure", t.state.name) for t in trials]
+        for ticket, trials in attempts_of(folder.path).items()
+    }
+    assert ends == {0: ["lost", "COMPLETE"], 1: ["COMPLETE"]}
+    assert trials_of(folder.path)[0].user_attrs["error"] == "lost: nothing heard of it"
+    # In the same process, and nobody was told of an error that is none of the trial's.
+    assert len({pid for *_, pid in starts(tmp_path)}) == 1
+    log = (folder.workers / "cpu0.log").read_text()
+    assert "trial 0 was given up by another worker" in log
+    assert "Traceback" not in log + (folder.path / "0" / "app.log").read_text()
