@@ -98,9 +98,12 @@ class Crew:
                 for job_id in launch.job_ids
             ]
         self._look(self._open())
-        if found := self._open():
-            num_workers = sum(one.num_slots for one in found)
-            log.info("%d workers of an earlier sweep are there: jobs %s", num_workers, _ids(found))
+        # What ended before is nothing that happens to this launch.
+        self._members = self._open()
+        if self._members:
+            num_workers = sum(one.num_slots for one in self._members)
+            ids = _ids(self._members)
+            log.info("%d workers of an earlier sweep are there: jobs %s", num_workers, ids)
 
     def _num_missing(self, num_requests: int) -> int:
         """How many jobs of the sweep have to be submitted."""
@@ -244,7 +247,8 @@ class Crew:
 
     def _heed_cancelling(self) -> None:
         """Who has cancelled all jobs wants no new ones."""
-        if self._worker is not None and all(one.was_cancelled for one in self._members):
+        members = self._members
+        if self._worker is not None and members and all(one.was_cancelled for one in members):
             log.error("all jobs of Slurm were cancelled: the sweep stops")
             raise Interrupted(signal.SIGTERM)
 

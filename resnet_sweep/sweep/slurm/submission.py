@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import secrets
 import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +26,7 @@ from resnet_sweep.sweep.slurm import cluster
 from resnet_sweep.sweep.slurm.config import SlurmLauncherConf
 from resnet_sweep.sweep.slurm.launcher import HOME
 from resnet_sweep.sweep.slurm.task import PAYLOAD, TIME_IS_UP, Order, run_jobs
+from resnet_sweep.sweep.worker import LIFE_VARIABLE, SLOT_VARIABLE
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ _START = Path(__file__).with_name("start.py")
 _JOBS = "jobs.json"
 _LOCK = "parent.lock"
 _TIMEOUT_S = 60.0
+# Where the cluster is, and how its programs talk.
+_KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_TIME_FORMAT", "SLURM_DEBUG_FLAGS"})
 # So long jobs may take to notice that nothing is left for them.
 _PATIENCE_S = 15.0
 _POLL_S = 0.2
@@ -153,7 +157,8 @@ def submit(
     log_file = logs / ("slurm-%A_%a.log" if len(orders) > 1 else "slurm-%j.log")
     executor = _executor(options, folder, log_file, num_parallel)
     try:
-        jobs = executor.map_array(run_jobs, [_placed(one, folder) for one in orders])
+        with _outside_of_jobs():
+            jobs = executor.map_array(run_jobs, [_placed(one, folder) for one in orders])
     except (FailedJobError, FailedSubmissionError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
@@ -173,14 +178,15 @@ def check_with_slurm(options: SlurmLauncherConf) -> None:
     executor = _executor(options, Path("/nowhere"), Path("/dev/null"), 1)
     script = executor._make_submission_file_text("true", "")
     try:
-        done = subprocess.run(
-            ["sbatch", "--test-only"],  # noqa: S607 - Slurm's program
-            input=script,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        with _outside_of_jobs():
+            done = subprocess.run(
+                ["sbatch", "--test-only"],  # noqa: S607 - Slurm's program
+                input=script,
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise ConfigError([_refused("does not answer")]) from None
     if done.returncode and _LATER not in done.stderr:
@@ -223,6 +229,24 @@ def _executor(
         additional_parameters=additional,
     )
     return executor
+
+
+@contextlib.contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """Meanwhile nothing in the environment says that this process itself is part of a job.
+
+    sbatch hands the environment on: a job would take itself for the one it was submitted from.
+    """
+    own = {
+        key: os.environ.pop(key)
+        for key in tuple(os.environ)
+        if (key.startswith(("SLURM_", "SUBMITIT_")) and key not in _KEPT)
+        or key in (SLOT_VARIABLE, LIFE_VARIABLE)
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(own)
 
 
 def _placed(order: Order, folder: Path) -> Order:

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -16,7 +17,8 @@ from hydra.core.utils import JobReturn
 
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.sweep.interrupt import CountedSignals, Interrupted
-from resnet_sweep.sweep.local.gpus import installed_uuids, visible_gpus
+from resnet_sweep.sweep.local.gpus import Gpu, installed_uuids, visible_gpus
+from resnet_sweep.sweep.local.mps import running_mps
 from resnet_sweep.sweep.local.pickling import dumps
 from resnet_sweep.sweep.local.pool import Pool, RestartRule
 from resnet_sweep.sweep.local.serve import JobRequest, failed_return
@@ -99,10 +101,13 @@ def run_jobs(order: Order) -> list[bytes]:
     os.environ[LIFE_VARIABLE] = os.environ.get("SLURM_RESTART_COUNT", "")
     workers = _Workers(order)
     rule = RestartRule(order.max_restarts, order.restart_window_s, workers.progress)
-    with JobSignals(workers.note_stop) as signals, (order.folder / PAYLOAD).open("rb") as payload:
-        slots = _slots(order.num_slots, os.environ)
+    with (
+        JobSignals(workers.note_stop) as signals,
+        (order.folder / PAYLOAD).open("rb") as payload,
+        _shared_slots(order.num_slots) as (slots, env),
+    ):
         try:
-            returns = Pool(slots, payload, rule, {}, order.logs).run(order.requests, signals)
+            returns = Pool(slots, payload, rule, env, order.logs).run(order.requests, signals)
         except Interrupted as stopped:
             _come_back(stopped.signum)
             raise SystemExit(128 + stopped.signum) from None
@@ -161,9 +166,20 @@ def _come_back(signum: int) -> None:
         log.error("cannot put itself back into the queue: %s", error)
 
 
-def _slots(num_slots: int, environment: Mapping[str, str]) -> list[Slot]:
-    """What this job has, shared between its processes; their names tell the node."""
-    gpus = visible_gpus(installed_uuids(), environment)
+@contextmanager
+def _shared_slots(num_slots: int) -> Iterator[tuple[list[Slot], Mapping[str, str]]]:
+    """The slots of this job, and what their environments have beside their own; MPS, if shared."""
+    gpus = visible_gpus(installed_uuids(), os.environ)
+    slots = job_slots(gpus, num_slots, os.environ)
+    if len(slots) <= len(gpus) or not gpus:
+        yield slots, {}
+        return
+    with running_mps([gpu.uuid for gpu in gpus]) as env:
+        yield slots, env
+
+
+def job_slots(gpus: Sequence[Gpu], num_slots: int, environment: Mapping[str, str]) -> list[Slot]:
+    """What a job has, shared between its processes; their names tell the node."""
     # Each GPU gets its first process before one gets its second.
     per_gpu = -(-num_slots // len(gpus)) if gpus else 1
     slots = make_slots(gpus, num_slots, per_gpu, _num_cores(environment), environment)
