@@ -63,6 +63,21 @@ class StudyFolder:
         """Made when a worker is told to stop by who looks after it, and not by its own trial."""
         return self.workers / f"{worker}.told"
 
+    def worker_end(self, worker: str) -> Path:
+        """How the process of a worker has ended, written by who looks after it."""
+        return self.workers / f"{worker}.end"
+
+    def how_lost(self, worker: str) -> str:
+        """In one line why a worker's trial is lost, as far as anybody knows."""
+        try:
+            end = self.worker_end(worker).read_text()
+        except OSError:
+            return "lost: its worker ended without a word"
+        if not end.startswith("killed"):
+            return f"lost: its worker ended with {end}"
+        hint = ", as the system does when memory runs out" if end.endswith("SIGKILL") else ""
+        return f"lost: its worker was {end}{hint}"
+
     @property
     def events_log(self) -> Path:
         """A line for each trial that starts or ends, in the order in which it happens."""

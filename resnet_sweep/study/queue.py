@@ -96,7 +96,7 @@ class Queue:
             budget: The same in all workers.
             folder: Where the workers' locks are.
             lock: Keeps the workers of a study apart; reusable.
-            sampler_for: Makes the sampler of the trial of a number; None keeps the study's.
+            sampler_for: Makes the sampler of a ticket's trial; None keeps the study's.
         """
         self.study = study
         self.budget = budget
@@ -155,6 +155,7 @@ class Queue:
         with self._lock:
             self.refresh()
             self._reap(lambda trial: trial.user_attrs.get("worker") == worker)
+        self._folder.worker_end(worker).unlink(missing_ok=True)
 
     def reap(self, reason: str) -> None:
         """Gives up running trials whose worker is dead, all for the same reason."""
@@ -263,11 +264,8 @@ class Queue:
 
     def _reap(self, is_dead: Callable[[FrozenTrial], bool], reason: str = LOST) -> None:
         dead = [trial for trial in self.ledger.running.values() if is_dead(trial)]
-        message = {
-            LOST: "lost: its worker ended without a word",
-            INTERRUPTED: "interrupted: the sweep was stopped",
-        }[reason]
         for trial in dead:
+            worker = str(trial.user_attrs.get("worker"))
             assert trial.datetime_start is not None
             # A clock may have been set back since.
             seconds = max(0.0, (datetime.now() - trial.datetime_start).total_seconds())
@@ -276,9 +274,9 @@ class Queue:
                 late = f"{_TIMEOUT}: its process had to be killed"
                 kind, text = _TIMEOUT, late
             else:
-                kind, text = reason, message
+                is_lost, stopped = reason == LOST, "interrupted: the sweep was stopped"
+                kind, text = reason, self._folder.how_lost(worker) if is_lost else stopped
             if self.fail(trial.number, kind, text, seconds=seconds):
-                worker = str(trial.user_attrs.get("worker"))
                 log_event(self._folder, trial.number, worker, f"{TrialState.FAIL.name} {kind}")
         if dead:
             self.refresh()
@@ -322,8 +320,10 @@ class Queue:
         if attempts:
             last = self.study.get_trials(deepcopy=False)[attempts[-1]]
             attrs["retry_of"] = attempts[-1]
-            # The same trial once more: what was drawn is not drawn again.
-            fixed |= last.params
+            # The same trial once more: what was drawn is not drawn again, unless it was killed
+            # in the midst of it. Then a value's place among the draws decides what it is.
+            if has_all_values(last):
+                fixed |= last.params
             if "repeat_values" in last.user_attrs:
                 attrs["repeat_values"] = last.user_attrs["repeat_values"]
         template = create_trial(
@@ -349,9 +349,8 @@ class Queue:
         return self._claimed(trial_id, ticket, ())
 
     def _claimed(self, trial_id: int, ticket: int, previous: tuple[int, ...]) -> Claim:
-        number = self.study._storage.get_trial_number_from_id(trial_id)
         if self._sampler_for is not None:
-            self.study.sampler = self._sampler_for(number)
+            self.study.sampler = self._sampler_for(ticket)
         trial = Trial(self.study, trial_id)
         return Claim(trial, ticket, self._planned(ticket), previous)
 

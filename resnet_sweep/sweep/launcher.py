@@ -115,6 +115,7 @@ class LocalLauncher(Launcher):
             options.max_restarts,
             options.restart_window_s if logs else None,
             getattr(self.task_function, "progress", None) if logs else None,
+            getattr(self.task_function, "died", None) if logs else None,
         )
         work = Work(self.hydra_context, self.config, self.task_function, Singleton.get_state())
         shared = self._gpus if options.mps == AUTO and options.workers_per_gpu > 1 else []

@@ -141,6 +141,19 @@ class Worker:
 
         return num_events(StudyFolder(self.spec.folder), worker_name(self.spec.session, str(num)))
 
+    def died(self, num: int, end: str) -> None:
+        """Keeps how a worker's process has ended, for its trial; called by the launcher.
+
+        Args:
+            num: The number of its job.
+            end: "killed by SIGKILL", for instance.
+        """
+        name = worker_name(self.spec.session, str(num))
+        try:
+            StudyFolder(self.spec.folder).worker_end(name).write_text(end)
+        except OSError as error:
+            log.warning("how worker %s has ended cannot be kept: %s", name, error)
+
     def work(self, index: str) -> int:
         """Takes and runs trials as the worker of that index; see ``__call__``."""
         name = worker_name(self.spec.session, index)

@@ -74,6 +74,14 @@ def test_workers_that_die_cost_their_trial_only_and_are_retried_twice(tmp_path):
     for trials in attempts_of(folder).values():
         ends = [t.user_attrs.get("failure", t.state.name) for t in trials]
         assert ends in (["COMPLETE"], ["lost"] * 3)
+    told = {t.user_attrs["error"] for t in trials_of(folder) if "error" in t.user_attrs}
+    # The other worker may notice a death before their parent does.
+    assert told - {"lost: its worker ended without a word"} == {
+        "lost: its worker ended with exit code 7",
+        "lost: its worker was killed by SIGKILL, as the system does when memory runs out",
+        "lost: its worker was killed by SIGSEGV",
+    }
+    assert not list((folder / "workers").glob("*.end"))
     snapshot = read_study(folder)
     assert snapshot.counts["COMPLETE"] == snapshot.counts["FAIL"] == 3
 

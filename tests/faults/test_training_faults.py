@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import ROOT
-from fault_sweeps import Stage, Sweep, attempts_of, come_to, sweep, trials_of
+from disks import FULL
+from fault_sweeps import Stage, attempts_of, come_to, sweep, trials_of
+from small_disks import small_disk
 
 from resnet_sweep import load_results
 from resnet_sweep.models.weights import read_tensors
@@ -215,6 +217,35 @@ STAGES_OF_ALL = [
     # All have ended, and there is no table yet.
     Stage("worker", "resnet_sweep.app:TrialTask.close", do=KILL_PARENT),
 ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["null", "sqlite:///study.db"], ids=["journal", "elsewhere"])
+def test_a_disk_that_fills_up_costs_no_trial(cwd, undisturbed, storage):
+    command = (*KILLED, "trainer.checkpoint_every_s=0", f"hydra.sweeper.storage={storage}")
+    study = cwd / "sweep"
+    # Where the first trial has trained to its end, before it writes what stays of it.
+    stages = [Stage("worker", f"{FOLDER}.write_predictions", do=FULL.format(study))]
+    with small_disk(study, 16384):
+        failed = sweep(cwd, *command, app=None, stages=stages)
+        assert failed.process.returncode == 2, failed.text
+        assert "make room" in failed.text
+        assert "Traceback" not in failed.text
+        (study / "ballast").unlink()
+        done = sweep(cwd, *command, app=None)
+        assert done.process.returncode == 0, done.text
+        assert_as_undisturbed(study, undisturbed)
+        assert not list(study.rglob(".*.tmp"))
+        first, *later = attempts_of(study)[0]
+        resumed = result_of(folder_of(study, later[-1]))["resumed_from"]
+        assert resumed == {
+            "folder": str(folder_of(study, first)),
+            "epoch": 3,
+            "problem": None,
+        }
+        if storage != "null":
+            assert first.user_attrs["failure"] == "disk"
+            assert "predictions.npz): make room" in first.user_attrs["error"]
 
 
 @pytest.mark.slow

@@ -40,11 +40,14 @@ class RestartRule:
         max_restarts: At most so often in a row.
         window_s: A process that has lived longer begins a new row; None: there is only one.
         progress: How far the job of a number is; one that has got on begins a new row.
+        died: Told of a death, the job's number and how its process has ended, before it is
+            started again.
     """
 
     max_restarts: int
     window_s: float | None = None
     progress: Callable[[int], int] | None = None
+    died: Callable[[int, str], None] | None = None
 
 
 @dataclass
@@ -171,6 +174,8 @@ class Pool:
         assert seat.job is not None
         job, end, path = seat.job, seat.process.last_words(), seat.process.log
         seat.process = seat.job = None
+        if self._rule.died is not None:
+            self._rule.died(job.request.num, end)
         window_s = self._rule.window_s
         if window_s is not None and time.monotonic() - seat.started_s > window_s:
             job.num_deaths = 0
