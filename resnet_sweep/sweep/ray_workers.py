@@ -13,8 +13,10 @@ import contextlib
 import logging
 import math
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +106,9 @@ def run_on_ray(
         Interrupted: A signal came; all workers have ended.
     """
     setup_globals()
-    _connect(config)
-    _room(config)
+    if _connect(config):
+        # Else that was done when the workers were counted.
+        _room(config)
     crew = _Crew(worker, context, config, overrides_of)
     try:
         return crew.run(count)
@@ -274,12 +277,12 @@ def _flush() -> None:
         stream.flush()
 
 
-def _connect(config: DictConfig) -> None:
-    """Connects to the cluster, or starts one on this machine; once in a process."""
+def _connect(config: DictConfig) -> bool:
+    """Connects to the cluster, or starts one on this machine; False where that was done before."""
     import ray
 
     if ray.is_initialized():
-        return
+        return False
     init = _options(config, "init")
     address = init.get("address") or os.environ.get("RAY_ADDRESS")
     if address in (None, "local"):
@@ -287,7 +290,8 @@ def _connect(config: DictConfig) -> None:
         init = {"include_dashboard": False, **init}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(**{"log_to_driver": False, **init})
+        with _kept_handlers():
+            ray.init(**{"log_to_driver": False, **init})
     except ConnectionError as error:
         rule = f"cannot be reached: {' '.join(str(error).split())}"
         fix = "start it with `ray start --head`; null starts one on this machine"
@@ -295,6 +299,18 @@ def _connect(config: DictConfig) -> None:
     except (TypeError, ValueError, RuntimeError) as error:
         rule = f"is refused by Ray: {' '.join(str(error).split())}"
         raise ConfigError([Fault(_INIT, init, rule)]) from error
+    return True
+
+
+@contextlib.contextmanager
+def _kept_handlers() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, in the process of whoever connects."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _room(config: DictConfig) -> int:
@@ -313,7 +329,8 @@ def _room(config: DictConfig) -> int:
         **remote.get("resources", {}),
     }
     wanted = {name: amount for name, amount in wanted.items() if amount}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = [node["Resources"] for node in listed if node["Alive"]]
     room = sum(_fits(wanted, node) for node in nodes)
     if not room:
         asked = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items())
@@ -322,10 +339,8 @@ def _room(config: DictConfig) -> int:
         )
         rule = f"a worker asks for {asked}, and no node has that; nodes have: {there}"
         raise ConfigError([Fault(_REMOTE, remote, rule)])
-    if "GPU" not in wanted and (gpus := sum(node.get("GPU", 0) for node in nodes)):
-        log.warning(
-            "the cluster has %d GPUs, and no worker asks for one: +%s.num_gpus=1", gpus, _REMOTE
-        )
+    if "GPU" not in wanted and any(node.get("GPU") for node in nodes):
+        log.warning("nodes have GPUs, and no worker asks for one: +%s.num_gpus=1", _REMOTE)
     return room
 
 

@@ -251,8 +251,13 @@ def _launch(sweep: Sweep, spec: Spec, count: int) -> None:
     if launches_on_ray(sweep.master):
         from resnet_sweep.sweep.ray_workers import run_on_ray
 
-        with sweep.stop.in_task():
-            returns = run_on_ray(worker, context, sweep.master, overrides_of, count)
+        try:
+            with sweep.stop.in_task():
+                returns = run_on_ray(worker, context, sweep.master, overrides_of, count)
+        except KeyboardInterrupt:
+            # Ray makes one of its own of what a signal raises while it waits.
+            sweep.stop.raise_if_set()
+            raise
     else:
         launcher = Plugins.instance().instantiate_launcher(
             config=sweep.master, hydra_context=context, task_function=worker
