@@ -79,11 +79,13 @@ def read_study(folder: Path) -> Snapshot:
     Raises:
         ConfigError: As ``open_study``.
     """
+    from resnet_sweep.study.attributes import refuse_edited
     from resnet_sweep.study.storage import close_storage, tell_torn_end
 
     study = open_study(folder)
     try:
         tell_torn_end(study._storage)
+        refuse_edited(study, str(folder), ResultsError)
         return Snapshot.take(study, StudyFolder(folder))
     finally:
         close_storage(study._storage)
@@ -100,12 +102,8 @@ def read_storage(url: str) -> list[tuple[Snapshot, Path | None]]:
     """
     import optuna
 
-    from resnet_sweep.study.storage import (
-        close_storage,
-        describe,
-        open_storage,
-        tell_torn_end,
-    )
+    from resnet_sweep.study.attributes import refuse_edited
+    from resnet_sweep.study.storage import close_storage, describe, open_storage, tell_torn_end
 
     shown = describe(url, StudyFolder(Path()))
     file = _file_of(url)
@@ -120,6 +118,8 @@ def read_storage(url: str) -> list[tuple[Snapshot, Path | None]]:
                 study = optuna.load_study(study_name=name, storage=storage)
                 home = study.user_attrs.get("folder")
                 home = home if isinstance(home, str) else None
+                if home is not None:
+                    refuse_edited(study, shown, ResultsError)
                 folder = StudyFolder(Path(home or nowhere))
                 found.append((Snapshot.take(study, folder), folder.path if home else None))
         finally:

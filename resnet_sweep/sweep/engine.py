@@ -259,7 +259,8 @@ class Engine:
         """The study in its storage, which agrees with this sweep."""
         import optuna
 
-        from resnet_sweep.study.storage import open_storage, repair
+        from resnet_sweep.study.attributes import refuse_edited
+        from resnet_sweep.study.storage import describe, open_storage, repair
         from resnet_sweep.sweep.samplers import choose_seed
 
         # Its messages would stand between ours.
@@ -273,6 +274,7 @@ class Engine:
             directions=[optuna.study.StudyDirection[one.upper()] for one in options.directions],
             load_if_exists=True,
         )
+        refuse_edited(study, describe(options.storage, place.folder))
         attrs = study.user_attrs
         self._refuse_other(study, attrs, place, identity)
         explicit = [dict(values) for values in plan.planned]

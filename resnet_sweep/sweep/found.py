@@ -37,7 +37,8 @@ def home_of(options: Options) -> Path | None:
             return None
         finally:
             close_storage(storage)
-    return Path(home["folder"]) if "folder" in home else None
+    # Of a study that something else has made it may be anything.
+    return Path(home["folder"]) if isinstance(home.get("folder"), str) else None
 
 
 def is_unfinished(folder: StudyFolder, num_tickets: int | None) -> bool:
@@ -47,6 +48,7 @@ def is_unfinished(folder: StudyFolder, num_tickets: int | None) -> bool:
         folder: The study's.
         num_tickets: How many are wanted; None for as many as the study has.
     """
+    from resnet_sweep.study.attributes import attribute_faults
     from resnet_sweep.study.reading import open_study
     from resnet_sweep.study.storage import close_storage
     from resnet_sweep.study.tickets import BURNT, NUM_SHOWN, Ledger
@@ -58,6 +60,9 @@ def is_unfinished(folder: StudyFolder, num_tickets: int | None) -> bool:
         return False
     attrs, trials = study.user_attrs, study.get_trials(deepcopy=False)
     close_storage(study._storage)
+    if faults := attribute_faults(str(folder.path), attrs, trials):
+        log.debug("%s", faults[0])
+        return False
     ledger = Ledger(attrs.get("retry", {}))
     ledger.burnt = frozenset(attrs.get(BURNT, ()))
     ledger.update(trials)
