@@ -261,6 +261,10 @@ def run_trial(cfg: DictConfig) -> float:
         _set_verdict(ExitCode.NOTHING_COMPLETED)
         _task.after_trial(failed=True)
         raise
+    except BaseException:
+        # A run that had its end when the signal came needs its checkpoint no more.
+        _task.after_trial(failed=False)
+        raise
     _task.after_trial(failed=False)
     _set_verdict(ExitCode.ALL_ENDED)
     return objective
