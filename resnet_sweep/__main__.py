@@ -12,12 +12,14 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.app import run_trial
+from resnet_sweep.command import Command
 from resnet_sweep.config import register_schema
-from resnet_sweep.faults import UserError
+from resnet_sweep.faults import ConfigError, UserError
 from resnet_sweep.models.allow import take_allow
 from resnet_sweep.models.config import allow
-from resnet_sweep.outcome import ExitCode, Typed, Verdict, leave_quietly, tell
+from resnet_sweep.outcome import ExitCode, Typed, Verdict, leave_quietly
 from resnet_sweep.paths import config_dir
+from resnet_sweep.refusals import REFUSED, faults_of
 from resnet_sweep.training.failures import Stopped
 from resnet_sweep.trusted import execution_whitelist, guard_plugins, typed_commands
 
@@ -45,6 +47,7 @@ def main() -> NoReturn:
             config_name="config",
             execution_whitelist=execution_whitelist(),
         )(run_trial)()
+        _check_shown()
     except Stopped as stop:
         sys.exit(128 + stop.signum)
     except KeyboardInterrupt:
@@ -58,12 +61,27 @@ def main() -> NoReturn:
     sys.exit(Verdict.exit_code or ExitCode.ALL_ENDED)
 
 
+def _check_shown() -> None:
+    """Tells what is wrong with a configuration that was printed."""
+    command = Command.typed(sys.argv[1:])
+    faults = command.shown_faults() if command.shows_config else []
+    if faults:
+        raise ConfigError(faults)
+
+
 def _exit_code(error: Exception, wants_tracebacks: bool) -> int:
     """The exit code for an error that passed through Hydra; tells it if nobody has yet."""
     if wants_tracebacks:
         raise error
-    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
-        tell(error)
+    if isinstance(error, REFUSED) and Verdict.exit_code is None:
+        faults = [] if isinstance(error, UserError) else Command.typed(sys.argv[1:]).faults(error)
+        if faults:
+            error = ConfigError(faults)
+    if isinstance(error, UserError):
+        print(error, file=sys.stderr)
+        return ExitCode.BAD_CONFIG
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        print(ConfigError(faults_of(error)), file=sys.stderr)
         return ExitCode.BAD_CONFIG
     # Of a run it is in the log, traceback and all; of a launcher this is all there is.
     print(f"{type(error).__name__}: {error}", file=sys.stderr)

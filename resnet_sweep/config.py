@@ -11,11 +11,13 @@ from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.data import num_classes_of
 from resnet_sweep.data.config import DATA_CONFIGS, DataConfig, check_data
-from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.faults import ConfigError, Fault, in_range
 from resnet_sweep.models.config import ModelConfig, check_model, check_model_for
+from resnet_sweep.refusals import faults_of, loose_booleans, rule_of
 from resnet_sweep.training.config import (
     OPTIMIZER_CONFIGS,
     SCHEDULER_CONFIGS,
@@ -75,25 +77,66 @@ def to_config(cfg: DictConfig) -> Config:
         cfg: Composed by Hydra; its own part, ``hydra``, is left out if it is there.
 
     Raises:
-        ConfigError: Values that must be given are missing, or a key was added
-            (``+optimizer.foo=1``) that nothing reads.
+        ConfigError: Values that must be given are missing, what stands for others cannot be
+            found, or a key was added (``+optimizer.foo=1``) that nothing reads; with what else
+            is wrong, as far as it can be told.
     """
     ours = copy.deepcopy(cfg)
     with read_write(ours), open_dict(ours):
         ours.pop("hydra", None)
-    missing = sorted(OmegaConf.missing_keys(ours))
-    if missing:
-        raise ConfigError(
-            Fault(key, "???", "must be set", fix=f"type {key}=...") for key in missing
-        )
-    config = cast(Config, OmegaConf.to_object(ours))
+    faults = _unset(ours)
+    if faults:
+        raise ConfigError(faults)
+    try:
+        config = cast(Config, OmegaConf.to_object(ours))
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise ConfigError(faults_of(error)) from error
     unknown = _unknown_keys(config)
     if unknown:
         raise ConfigError(
-            Fault(key, value, "is no setting; nothing would read it")
-            for key, value in unknown.items()
+            [
+                *(
+                    Fault(key, value, "is no setting; nothing would read it")
+                    for key, value in unknown.items()
+                ),
+                *check_config(config),
+            ]
         )
     return config
+
+
+def composed_faults(cfg: DictConfig) -> list[Fault]:
+    """Everything that is wrong with a composed configuration, found without torch or images.
+
+    Args:
+        cfg: Composed by Hydra, with its own part, ``hydra``.
+    """
+    loose = loose_booleans(cfg)
+    try:
+        return loose + check_config(to_config(cfg))
+    except ConfigError as error:
+        return loose + list(error.faults)
+
+
+def _unset(node: Any, prefix: str = "") -> list[Fault]:
+    """Faults of what must be given, and of what stands for something that is not there."""
+    faults: list[Fault] = []
+    names = list(node) if isinstance(node, DictConfig) else range(len(node))
+    for name in names:
+        key = f"{prefix}.{name}" if prefix else str(name)
+        raw = node._get_node(name)
+        if raw is not None and raw._is_missing():
+            faults.append(Fault(key, "???", "must be set", fix=f"type {key}=..."))
+            continue
+        try:
+            value = node[name]
+        except OmegaConfBaseException as error:
+            faults.append(Fault(key, raw._value(), rule_of(error)))
+            continue
+        # What stands for another node is looked at there.
+        if OmegaConf.is_config(value) and not raw._is_interpolation():
+            faults += _unset(value, key)
+    return faults
 
 
 def _unknown_keys(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -136,7 +179,23 @@ def check_config(config: Config) -> list[Fault]:
     faults += check_scheduler(config.scheduler)
     faults += check_trainer(config.trainer)
     faults += check_objective(config.objective)
+    # Only what is no fault for a better reason: beyond these numbers overflow in torch.
+    told = {fault.key for fault in faults}
+    faults += [one for one in _huge_numbers(config) if one.key not in told]
     return faults + _check_together(config)
+
+
+def _huge_numbers(node: Any, prefix: str = "") -> list[Fault]:
+    """Faults of whole numbers that do not fit into 32 bits; of a seed, into 64."""
+    faults: list[Fault] = []
+    for one in dataclasses.fields(node):
+        key, value = f"{prefix}{one.name}", getattr(node, one.name)
+        if dataclasses.is_dataclass(value):
+            faults += _huge_numbers(value, f"{key}.")
+        elif isinstance(value, int):
+            most = 2**63 if one.name.endswith("seed") else 2**31
+            faults += in_range(key, value, at_least=-most, below=most)
+    return faults
 
 
 def _check_together(config: Config) -> list[Fault]:

@@ -26,13 +26,36 @@ class Fault:
     fix: str = ""
 
     def __str__(self) -> str:
-        value = "null" if self.value is None else self.value
-        text = f"{self.key}={value}: {self.rule}"
+        text = f"{_shown(self.key)}={_shown(self.value)}: {_printable(self.rule)}"
         if self.choices:
-            text += f"; choose one of: {', '.join(self.choices)}"
+            text += f"; choose one of: {', '.join(map(_printable, self.choices))}"
         if self.fix:
-            text += f"; {self.fix}"
+            text += f"; {_printable(self.fix)}"
         return text
+
+
+# Longer values lose their middle: somebody has to find the rule behind them.
+_MAX_SHOWN = 300
+
+
+def _shown(value: object) -> str:
+    """A value as it is typed, in one line that a terminal can bear."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) and abs(value) >= 10**_MAX_SHOWN:
+        # Python itself writes none of more than 4300 digits.
+        return "a number of more than 300 digits"
+    text = _printable(str(value)).replace("\n", "\\n")
+    half = _MAX_SHOWN // 2
+    return text if len(text) <= _MAX_SHOWN else f"{text[:half]}…{text[-half:]}"
+
+
+def _printable(text: str) -> str:
+    """The text without what a terminal would obey; its lines stay."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 class UserError(ValueError):

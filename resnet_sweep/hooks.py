@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import shlex
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,16 +20,16 @@ from typing import Any, NoReturn
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from resnet_sweep.config import Config, check_config, to_config
+from resnet_sweep.config import Config, composed_faults, to_config
 from resnet_sweep.faults import ConfigError, Fault, UserError
-from resnet_sweep.outcome import ExitCode, Typed, Verdict, tell
+from resnet_sweep.outcome import ExitCode, Typed, Verdict
+from resnet_sweep.refusals import REFUSED, faults_of
 from resnet_sweep.training.continuation import config_differences
 from resnet_sweep.trusted import command_faults
+from resnet_sweep.yaml_files import CONFIG_ERRORS, config_of
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +43,8 @@ class CheckFirst(Callback):
         if study is not None:
             rule = "is a whole study, which a single run is not"
             _refuse(ConfigError([Fault("study", study, rule, fix=f"type {_multirun_command()}")]))
-        try:
-            checked = to_config(config)
-        except (UserError, OmegaConfBaseException) as error:
-            _refuse(error)
-        faults = command_faults(config) + check_config(checked)
-        faults = faults or _folder_faults(Path(config.hydra.run.dir), checked)
+        faults = command_faults(config) + composed_faults(config)
+        faults = faults or _folder_faults(Path(config.hydra.run.dir), to_config(config))
         if faults:
             _refuse(ConfigError(faults))
 
@@ -65,12 +62,10 @@ class CheckFirst(Callback):
         try:
             # Trials that share a fault tell it once.
             faults = {
-                str(fault): fault
-                for job in _trials(config)
-                for fault in check_config(to_config(job))
+                str(fault): fault for job in _trials(config) for fault in composed_faults(job)
             }
-        except (UserError, HydraException, OmegaConfBaseException) as error:
-            _refuse(error)
+        except REFUSED as error:
+            _refuse(ConfigError(faults_of(error)))
         if faults:
             _refuse(ConfigError(faults.values()))
 
@@ -115,8 +110,8 @@ def _multirun_command() -> str:
     return shlex.join(["python", "-m", "resnet_sweep", "-m", *Typed.arguments])
 
 
-def _refuse(error: Exception) -> NoReturn:
-    tell(error)
+def _refuse(error: UserError) -> NoReturn:
+    print(error, file=sys.stderr)
     Verdict.exit_code = ExitCode.BAD_CONFIG
     raise SystemExit(ExitCode.BAD_CONFIG)
 
@@ -130,14 +125,19 @@ def _folder_faults(folder: Path, config: Config) -> list[Fault]:
     try:
         if result.exists() and json.loads(result.read_text())["state"] == "COMPLETE":
             rule = "holds a finished run"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         # It may be somebody's only record of a run, so it is not written over.
         rule = "holds a result.json that cannot be read"
     if rule:
         fix = "choose another folder, or type trainer.resume=never to run it again"
         return [Fault("hydra.run.dir", folder, rule, fix=fix)]
     if (folder / "last.pt").exists() and saved.exists():
-        old = OmegaConf.to_container(OmegaConf.load(saved), resolve=True)
+        try:
+            old = OmegaConf.to_container(config_of(saved), resolve=True)
+        except CONFIG_ERRORS as error:
+            rule = f"holds a .hydra/config.yaml that cannot be read: {' '.join(str(error).split())}"
+            fix = "choose another folder, or type trainer.resume=never to start it anew"
+            return [Fault("hydra.run.dir", folder, rule, fix=fix)]
         assert isinstance(old, dict)
         return config_differences(
             {str(key): value for key, value in old.items()}, dataclasses.asdict(config)

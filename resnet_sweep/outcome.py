@@ -6,14 +6,6 @@ import os
 import sys
 from enum import IntEnum
 
-from hydra.errors import OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
-
-_QUOTES = (
-    "Values with spaces, commas, brackets, = or ~ need quotes of their own: "
-    "\"data.root='my cats (1)'\""
-)
-
 
 class ExitCode(IntEnum):
     """What the process tells its caller; 130 and 143 are left to signals."""
@@ -37,16 +29,6 @@ class Typed:
     """What the user typed behind the program's name, for the command that goes on."""
 
     arguments: tuple[str, ...] = ()
-
-
-def tell(error: Exception) -> None:
-    """Prints an error that the user can mend, without a traceback."""
-    print(error, file=sys.stderr)
-    if isinstance(error, OverrideParseException):
-        print(_QUOTES, file=sys.stderr)
-    # Hydra's message says which override failed, OmegaConf's says why.
-    if isinstance(error.__cause__, OmegaConfBaseException):
-        print(error.__cause__, file=sys.stderr)
 
 
 def leave_quietly() -> None:

@@ -16,6 +16,7 @@ from omegaconf._yaml import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.report.withheld import environment_withheld
+from resnet_sweep.yaml_files import YAML_ERRORS, text_of
 
 log = logging.getLogger(__name__)
 
@@ -158,11 +159,10 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         # A configuration made of it would take five times as long, and a study has thousands.
-        with path.open(encoding="utf-8") as file:
-            return yaml.load(file, Loader=_loader())  # noqa: S506 - a safe one
+        return yaml.load(text_of(path), Loader=_loader())  # noqa: S506 - a safe one
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except YAML_ERRORS as error:
         _tell(path, error)
         return None
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType, ValueType
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_sweep.faults import Fault
+from resnet_sweep.refusals import faults_of
 from resnet_sweep.study.canonical import bare_key, same
 from resnet_sweep.sweep.encoding import encode
 
@@ -76,9 +78,6 @@ def parse_conditions(key: str, when: Any) -> tuple[tuple[Condition, ...], list[F
 
     Returns:
         The conditions and what is wrong with them.
-
-    Raises:
-        hydra.errors.OverrideParseException: A text is no override at all.
     """
     texts = [when] if isinstance(when, str) else when
     if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
@@ -86,7 +85,13 @@ def parse_conditions(key: str, when: Any) -> tuple[tuple[Condition, ...], list[F
         return (), [Fault(f"hydra.sweeper.params.{key}.when", when, rule)]
     conditions: list[Condition] = []
     faults: list[Fault] = []
-    for override in OverridesParser.create().parse_overrides(list(texts)):
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(texts))
+    except (OverrideParseException, RecursionError) as error:
+        told = faults_of(error)[0]
+        text = error.override if isinstance(error, OverrideParseException) else when
+        return (), [Fault(f"hydra.sweeper.params.{key}.when", text, told.rule)]
+    for override in parsed:
         value = override.value()
         values = value if isinstance(value, list) else [value]
         simple = (

@@ -13,6 +13,8 @@ from resnet_sweep.faults import Fault, in_range, one_of
 
 DUPLICATES = ("reuse", "run")
 RESUME = ("auto", "never")
+# Each is a ticket in the study, which every claim looks through.
+MAX_TRIALS = 1_000_000
 # How often a trial is tried again, by the kind of its failure. A task may know more kinds.
 RETRY = {
     # Its worker was killed or has crashed.
@@ -138,18 +140,18 @@ def check_options(options: Options) -> list[Fault]:
         faults += one_of(key, direction, ("minimize", "maximize"))
     if not options.directions:
         faults.append(Fault(f"{prefix}.direction", "[]", "must name a direction"))
-    for name, least in (
-        ("n_trials", 1),
-        ("n_jobs", 1),
-        ("repeats", 1),
-        ("close_slot_after", 2),
-        ("keep_checkpoints", 0),
+    for name, least, most in (
+        ("n_trials", 1, MAX_TRIALS),
+        ("n_jobs", 1, 100_000),
+        ("repeats", 1, 10_000),
+        ("close_slot_after", 2, None),
+        ("keep_checkpoints", 0, None),
     ):
         value = getattr(options, name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             faults.append(Fault(f"{prefix}.{name}", value, "must be a whole number"))
         else:
-            faults += in_range(f"{prefix}.{name}", value, at_least=least)
+            faults += in_range(f"{prefix}.{name}", value, at_least=least, at_most=most)
     rate = options.max_failure_rate
     faults += in_range(f"{prefix}.max_failure_rate", rate, at_least=0, at_most=1)
     faults += in_range(f"{prefix}.timeout_s", options.timeout_s, above=0)
@@ -191,7 +193,11 @@ def published_faults(published: object) -> list[Fault]:
 def _retry_faults(retry: Mapping[str, int]) -> list[Fault]:
     faults: list[Fault] = []
     for kind, count in retry.items():
-        faults += in_range(f"hydra.sweeper.retry.{kind}", count, at_least=0)
+        key = f"hydra.sweeper.retry.{kind}"
+        if isinstance(count, bool) or not isinstance(count, int):
+            faults.append(Fault(key, count, "must be a whole number"))
+        else:
+            faults += in_range(key, count, at_least=0)
     return faults
 
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.study.canonical import canonical
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.sweep.encoding import plain
 from resnet_sweep.sweep.explicit import FORMS, KEY
+from resnet_sweep.yaml_files import CONFIG_ERRORS, config_of
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -124,7 +123,8 @@ class _Reader:
         self._trials = study.get_trials(deepcopy=False)
         self._space = study.user_attrs.get("space", {})
         self._folder = folder
-        master = OmegaConf.load(StudyFolder(folder).multirun_yaml)
+        # Whoever has opened the study has read this file.
+        master = config_of(StudyFolder(folder).multirun_yaml)
         self._subdir: str | None = OmegaConf.select(master, "hydra.output_subdir", default=".hydra")
         self.faults: list[Fault] = []
 
@@ -142,8 +142,10 @@ class _Reader:
             try:
                 config = _load(place / "config.yaml")
                 choices = _load(place / "hydra.yaml")["hydra"]["runtime"]["choices"]
-            except (OSError, YAMLError, OmegaConfBaseException, KeyError) as error:
-                place, rule = None, f"cannot tell the settings of its trial {trial.number}: {error}"
+            except (*CONFIG_ERRORS, KeyError, TypeError) as error:
+                reason = " ".join(str(error).split())
+                rule = f"cannot tell the settings of its trial {trial.number}: {reason}"
+                place = None
         if place is None:
             fix = f"type its trials as {KEY}=[{{key: value}}], and the settings that they had"
             self.faults.append(Fault(f"{KEY}.study", self._folder, rule, fix=fix))
@@ -171,7 +173,7 @@ class _Reader:
 
 def _load(path: Path) -> dict[str, Any]:
     # As Hydra saved it: what ${...} stands for is found out anew.
-    container = OmegaConf.to_container(OmegaConf.load(path), resolve=False, enum_to_str=True)
+    container = OmegaConf.to_container(config_of(path), resolve=False, enum_to_str=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.refusals import rule_of
 from resnet_sweep.study.canonical import dotted
+from resnet_sweep.sweep.config import MAX_TRIALS
+from resnet_sweep.yaml_files import YAML_ERRORS, check_depth, text_of
 
 KEY = "hydra.sweeper.trials"
 FORMS = (
@@ -22,6 +26,10 @@ FORMS = (
     "the best of a study: {study:FOLDER,best:3}",
 )
 _YAML = (".yaml", ".yml")
+# Nobody means a number of more digits, and Python writes none of more than 4300.
+_MAX_DIGITS = 1000
+# A longer cell is a text, whatever it begins with.
+_MAX_CELL = 10_000
 # What YAML may read as something else than text: numbers, true, null, .nan, ~.
 _PLAIN_SCALAR = re.compile(r"[\w.+-]+|~")
 
@@ -57,7 +65,7 @@ def _container(spec: object) -> object:
     try:
         return OmegaConf.to_container(spec, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError([Fault(KEY, spec, _one_line(error))]) from error
+        raise ConfigError([Fault(error.full_key or KEY, "${...}", rule_of(error))]) from error
 
 
 def _checked(name: str, trials: Sequence[object]) -> list[dict[str, Any]]:
@@ -90,7 +98,7 @@ def _checked(name: str, trials: Sequence[object]) -> list[dict[str, Any]]:
 
 def key_rule(key: str) -> str:
     """What is wrong with a key of an explicit trial; empty if nothing is."""
-    if not re.fullmatch(r"\+{0,2}[^\s=,{}\[\]+~]+", key):
+    if not re.fullmatch(r"\+{0,2}[^\s=,{}\[\]+~.]+(\.[^\s=,{}\[\]+~.]+)*", key):
         return "is no key of a configuration"
     if re.match(r"\+*hydra([./@]|$)", key):
         return "belongs to Hydra, which cannot be told otherwise for a single trial"
@@ -102,6 +110,10 @@ def _value_rule(value: object) -> str:
         return next(filter(None, map(_value_rule, value)), "")
     if isinstance(value, Mapping):
         return _value_rule(list(value.values()))
+    if isinstance(value, int) and abs(value) >= 10**_MAX_DIGITS:
+        return f"has more than {_MAX_DIGITS} digits"
+    if isinstance(value, str) and "\0" in value:
+        return "has a NUL in it, which no override can have"
     if isinstance(value, str | int | float | None):
         return ""
     return f"is of type {type(value).__name__}, which cannot be typed as an override"
@@ -116,19 +128,26 @@ def _read_file(path: Path) -> list[dict[str, Any]]:
         raise ConfigError([Fault(KEY, path, "is no file")])
     try:
         trials = _read_csv(path) if suffix == ".csv" else _read_yaml(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Fault(KEY, path, f"cannot be read: {error}")]) from error
+    except YAML_ERRORS as error:
+        if isinstance(error, ConfigError):
+            raise
+        fix = "save it as UTF-8" if "UTF-8" in str(error) else ""
+        reason = _one_line(error) if not isinstance(error, RecursionError) else "too many levels"
+        raise ConfigError([Fault(KEY, path, f"cannot be read: {reason}", fix=fix)]) from error
     if not trials:
         raise ConfigError([Fault(KEY, path, "has no trials in it")])
+    if len(trials) > MAX_TRIALS:
+        rule = f"has {len(trials)} trials, and a study has at most {MAX_TRIALS}"
+        raise ConfigError([Fault(KEY, path, rule)])
     return _checked(f"{KEY}={path.name}", trials)
 
 
 def _read_yaml(path: Path) -> list[object]:
     try:
         # Not PyYAML's own loader, to which 1e-3 is text. A trial's interpolations are its own.
-        trials = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError([Fault(KEY, path, _one_line(error))]) from error
+        trials = OmegaConf.to_container(OmegaConf.load(StringIO(text_of(path))), resolve=False)
+    except OmegaConfBaseException as error:
+        raise ConfigError([Fault(KEY, path, rule_of(error))]) from error
     if isinstance(trials, list):
         return list(trials)
     if not trials:
@@ -138,15 +157,18 @@ def _read_yaml(path: Path) -> list[object]:
 
 
 def _read_csv(path: Path) -> list[object]:
-    # What spreadsheets write may begin with a byte order mark.
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            rows = [row for row in csv.reader(file, strict=True) if any(map(str.strip, row))]
-        except csv.Error as error:
-            raise ConfigError([Fault(KEY, path, f"is no CSV file: {error}")]) from error
+    lines = StringIO(text_of(path), newline="")
+    try:
+        rows = [row for row in csv.reader(lines, strict=True) if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise ConfigError([Fault(KEY, path, f"is no CSV file: {error}")]) from error
     if not rows:
         return []
     header = [cell.strip() for cell in rows[0]]
+    other = next((mark for mark in ";\t|" if mark in rows[0][0] and len(header) == 1), None)
+    if other is not None:
+        rule, fix = f"has {other!r} between its cells", "save it with commas between them"
+        raise ConfigError([Fault(KEY, path, rule, fix=fix)])
     faults = [Fault(KEY, path, f"has the column {name} twice") for name in _repeated(header)]
     if "" in header:
         faults.append(Fault(KEY, path, "has a column without a key in its first row"))
@@ -169,12 +191,13 @@ def _repeated(names: Sequence[str]) -> list[str]:
 def _cell_value(cell: str) -> object:
     """A cell as YAML would read it: a number, true, null, a quoted text, a list; else text."""
     text = cell.strip()
-    if not (_PLAIN_SCALAR.fullmatch(text) or text[0] in "'\"["):
+    if len(text) > _MAX_CELL or not (_PLAIN_SCALAR.fullmatch(text) or text[0] in "'\"["):
         # YAML would take a colon or a hash in it for something of its own.
         return text
     try:
+        check_depth(text)
         value = OmegaConf.to_container(OmegaConf.create(f"- {text}"), resolve=False)
-    except (YAMLError, OmegaConfBaseException):
+    except (YAMLError, OmegaConfBaseException, ValueError, RecursionError):
         return text
     found: object = value[0] if isinstance(value, list) and len(value) == 1 else [None]
     # A lone dash, for instance, is a list to YAML.
@@ -182,4 +205,5 @@ def _cell_value(cell: str) -> object:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    # The parser is given a text, and knows no name of its file.
+    return " ".join(str(error).split()).replace('in "<file>", ', "in ")

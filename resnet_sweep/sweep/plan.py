@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.refusals import REFUSED, faults_of, loose_booleans
 from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.config import Options
 from resnet_sweep.sweep.encoding import scalar
@@ -22,7 +22,14 @@ from resnet_sweep.sweep.samplers import is_grid
 from resnet_sweep.sweep.space import Dimension, Space
 from resnet_sweep.sweep.task import Task
 
+log = logging.getLogger(__name__)
+
 Values = Mapping[str, Any]
+
+# So many take seconds to be checked.
+_MANY = 1000
+# Nobody reads more; what is left shows when these are mended.
+_MAX_FAULTS = 100
 
 
 @dataclass(frozen=True)
@@ -194,27 +201,43 @@ def check_plan(plan: Plan, composer: Composer, task: Task, lookup: Callable[[str
         ConfigError: With every fault once, of trials that cannot be composed as well.
     """
     faults: dict[str, Fault] = {}
+    if len(plan.planned) > _MANY:
+        log.info("checks %d trials before the first starts", len(plan.planned))
     for values in stand_ins(plan):
         overrides = plan.space.overrides(plan.chosen(values, lookup))
-        try:
-            job = composer.compose(overrides)
-        except (HydraException, OmegaConfBaseException) as error:
-            # Keyed by what is wrong, so that trials which share it tell it once.
-            text = _what_hydra_says(error)
-            faults.setdefault(text, Fault("trial", " ".join(overrides), text))
-            continue
-        for fault in task.check(without_hydra(job)):
+        # Keyed by what is wrong, so that trials which share it tell it once.
+        for fault in _faults_of_trial(overrides, composer, task):
             faults.setdefault(str(fault), fault)
+        if len(faults) > _MAX_FAULTS:
+            break
     if faults:
         raise ConfigError(faults.values())
 
 
-def _what_hydra_says(error: Exception) -> str:
-    """Hydra's message in one line, without the search path, and OmegaConf's reason with it."""
-    texts = [str(error).partition("\nConfig search path")[0]]
-    if error.__cause__ is not None and str(error.__cause__) not in texts[0]:
-        texts.append(str(error.__cause__))
-    return " ".join(line.strip() for text in texts for line in text.splitlines() if line.strip())
+def _faults_of_trial(overrides: Sequence[str], composer: Composer, task: Task) -> list[Fault]:
+    """What is wrong with a trial; of one that cannot be composed it is the first thing."""
+    try:
+        job = composer.compose(overrides)
+    except REFUSED as error:
+        found = faults_of(error, _refused(error, overrides, composer))
+        typed = " ".join(overrides)
+        return [
+            Fault("trial", typed, one.rule, one.choices, one.fix) if one.key == "overrides" else one
+            for one in found
+        ]
+    loose = loose_booleans(job)
+    return loose + list(task.check(without_hydra(job)))
+
+
+def _refused(error: Exception, overrides: Sequence[str], composer: Composer) -> str:
+    """The override that a trial is refused for, where the error itself does not say it."""
+    if str(error).startswith("Config group override"):
+        for override in overrides:
+            try:
+                composer.compose([override])
+            except ValueError:
+                return override
+    return ""
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
-from hydra.core.override_parser.types import ChoiceSweep, Override
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.study.canonical import bare_key, canonical
@@ -23,10 +20,10 @@ from resnet_sweep.sweep.conditions import (
     Lookup,
     in_order,
     lookup_in,
-    parse_conditions,
 )
-from resnet_sweep.sweep.dimension import Choice, Dimension, dimension_of, dimension_of_choices
-from resnet_sweep.sweep.encoding import encode, plain, scalar
+from resnet_sweep.sweep.dimension import Choice, Dimension
+from resnet_sweep.sweep.encoding import encode, scalar
+from resnet_sweep.sweep.reader import SpaceReader
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -43,7 +40,6 @@ __all__ = [
 ]
 
 _MAX_GRID = 100_000
-_NAMES_OF_A_PARAMETER = frozenset({"space", "when"})
 
 
 @dataclass(frozen=True)
@@ -81,16 +77,17 @@ class Space:
 
         Raises:
             ConfigError: With all that is wrong.
-            hydra.errors.OverrideParseException: A text does not follow Hydra's grammar.
+            hydra.errors.OverrideParseException: An argument does not follow Hydra's grammar, which
+                Hydra has refused before.
         """
-        reader = _Reader(config_loader)
+        reader = SpaceReader(config_loader)
         reader.read_params(params)
         reader.read_arguments(arguments)
         dimensions, faults = in_order(list(reader.dimensions()))
         space = cls(tuple(dimensions), tuple(reader.fixed()))
         faults += reader.faults
         known, unknown = space._look_up(lookup) if lookup is not None else ((), [])
-        faults += unknown
+        faults += unknown + space._never_met(config_loader)
         if faults:
             raise ConfigError(faults)
         return dataclasses.replace(space, known=known)
@@ -224,6 +221,27 @@ class Space:
                         faults.append(_unknown_key(dimension, condition))
         return tuple(known.items()), faults
 
+    def _never_met(self, loader: ConfigLoader) -> list[Fault]:
+        """Faults of conditions on values that no dimension and no group has."""
+        ours = {bare_key(dimension.key): dimension for dimension in self.dimensions}
+        faults = []
+        for dimension in self.dimensions:
+            for condition in dimension.when:
+                key = bare_key(condition.key)
+                other = ours.get(key)
+                names = tuple(loader.get_group_options(key)) if other is None else ()
+                if other is not None:
+                    wrong = [one for one in condition.values if not other.contains(one)]
+                    names = tuple(choice.text for choice in other.choices)
+                else:
+                    wrong = [one for one in condition.values if names and one not in names]
+                where = f"hydra.sweeper.params.{dimension.key}.when"
+                faults += [
+                    Fault(where, f"{condition.key}={one}", "can never hold", names[:20])
+                    for one in wrong
+                ]
+        return faults
+
     def suggest(self, trial: Trial, lookup: Lookup | None = None) -> dict[str, Any]:
         """Draws a value for every dimension whose conditions hold.
 
@@ -282,109 +300,3 @@ def _assigned(text: str) -> str | None:
 def _values_of(fixed: tuple[str, ...]) -> dict[str, Any]:
     parsed = OverridesParser.create().parse_overrides(list(fixed))
     return {bare_key(o.get_key_element()): o.value() for o in parsed if not o.is_delete()}
-
-
-class _Reader:
-    """Collects dimensions and fixed overrides; what comes later wins for its key."""
-
-    def __init__(self, config_loader: ConfigLoader) -> None:
-        self.faults: list[Fault] = []
-        self._entries: dict[str, Dimension | str] = {}
-        self._parser = OverridesParser(_functions_with_null(), config_loader)
-
-    def dimensions(self) -> list[Dimension]:
-        return [entry for entry in self._entries.values() if isinstance(entry, Dimension)]
-
-    def fixed(self) -> list[str]:
-        return [entry for entry in self._entries.values() if isinstance(entry, str)]
-
-    def read_params(self, params: Mapping[str, Any] | None) -> None:
-        if isinstance(params, DictConfig):
-            container = OmegaConf.to_container(params, resolve=True, throw_on_missing=True)
-            assert isinstance(container, dict)
-            params = {str(key): value for key, value in container.items()}
-        for key, value in (params or {}).items():
-            if isinstance(value, Mapping):
-                self._read_conditional(key, value)
-            else:
-                self._read_line(_line(key, value))
-
-    def read_arguments(self, arguments: Sequence[str]) -> None:
-        for override in self._parser.parse_overrides(list(arguments)):
-            self._read(override)
-
-    def _read_line(self, line: str, when: tuple[Condition, ...] = ()) -> None:
-        for override in self._parser.parse_overrides([line]):
-            self._read(override, when)
-
-    def _read_conditional(self, key: str, parameter: Mapping[str, Any]) -> None:
-        if "space" not in parameter or not parameter.keys() <= _NAMES_OF_A_PARAMETER:
-            rule = "must be a value, a text such as interval(0, 1), or have space and when"
-            self.faults.append(Fault(f"hydra.sweeper.params.{key}", dict(parameter), rule))
-            return
-        when, faults = parse_conditions(key, parameter.get("when", []))
-        self.faults += faults
-        space = parameter["space"]
-        if isinstance(space, list):
-            self._add(key, *dimension_of_choices(key, space, space, when))
-        else:
-            self._read_line(_line(key, space), when)
-
-    def _read(self, override: Override, when: tuple[Condition, ...] = ()) -> None:
-        key, line = override.get_key_element(), override.input_line
-        assert line is not None, "the parser fills it in"
-        if override.is_delete():
-            self._delete(key, line)
-        elif override.is_sweep_override() or when:
-            self._add(key, *dimension_of(override, when))
-        else:
-            self._fix(key, line)
-
-    def _add(self, key: str, dimension: Dimension | None, faults: list[Fault]) -> None:
-        self.faults += faults
-        if dimension is not None:
-            self._forget(key, lambda entry: True)
-            self._entries[key] = dimension
-
-    def _fix(self, key: str, line: str) -> None:
-        # "+a=1 a=2" is good Hydra, so two fixed ones stay unless they are typed alike.
-        self._forget(key, lambda entry: isinstance(entry, Dimension))
-        self._entries[key] = line
-
-    def _delete(self, key: str, line: str) -> None:
-        self._forget(key, lambda entry: isinstance(entry, Dimension))
-        self._entries[key] = line
-
-    def _forget(self, key: str, if_it: Any) -> None:
-        """Drops other spellings of a key; the same spelling keeps its place, as in Hydra."""
-        for other in list(self._entries):
-            same_target = bare_key(other) == bare_key(key) and not other.startswith("~")
-            if same_target and other != key and if_it(self._entries[other]):
-                del self._entries[other]
-
-
-def _line(key: str, value: Any) -> str:
-    if key.startswith("~") and value is None:
-        return key
-    # A text is taken as on the command line; anything else is a value.
-    return f"{key}={value if isinstance(value, str) else encode(value, key)}"
-
-
-def _functions_with_null() -> Any:
-    """Hydra's functions of the override grammar, but ``choice`` takes null and keeps quotes.
-
-    Hydra's own refuses null, which stands among the values of a choice without ``choice()``.
-    """
-
-    def choice(*args):  # type: ignore[no-untyped-def]  # an annotation would be checked
-        if len(args) == 1 and isinstance(args[0], ChoiceSweep):
-            return original(*args)
-        if not args:
-            raise ValueError("empty choice is not legal")
-        return ChoiceSweep(list=[plain(value) for value in args])
-
-    functions = create_functions()
-    original = functions.functions["choice"]
-    functions.functions["choice"] = choice
-    functions.definitions["choice"] = inspect.signature(choice)
-    return functions

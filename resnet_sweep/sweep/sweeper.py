@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import fields
 from typing import Any
 
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_sweep.faults import UserError
+from resnet_sweep.faults import ConfigError, Fault, UserError
 from resnet_sweep.sweep import groups  # noqa: F401  (registers samplers and pruners)
 from resnet_sweep.sweep.config import Options
 
@@ -53,6 +54,9 @@ class StudySweeper(Sweeper):
         self.hydra_context: HydraContext | None = None
         self.task_function: TaskFunction | None = None
         self.config: DictConfig | None = None
+        # Told with all else that is wrong, when the sweep begins.
+        known = {one.name for one in fields(Options)} - {"is_drop_in"}
+        self.unknown = {key: native.pop(key) for key in list(native) if key not in known}
         self.options = Options(
             sampler=_plain(sampler),
             direction=_plain(direction),
@@ -93,6 +97,7 @@ class StudySweeper(Sweeper):
         assert self.task_function is not None
         assert self.config is not None
         try:
+            self._refuse_unknown()
             engine = Engine(self.options, self.hydra_context, self.task_function, self.config)
             engine.run(arguments)
         except UserError as error:
@@ -102,6 +107,14 @@ class StudySweeper(Sweeper):
             if self.options.is_drop_in:
                 raise
             raise SystemExit(128 + getattr(error, "signum", signal.SIGINT)) from None
+
+    def _refuse_unknown(self) -> None:
+        if self.unknown:
+            rule = "is no setting of the sweeper; nothing would read it"
+            raise ConfigError(
+                Fault(f"hydra.sweeper.{key}", _plain(value), rule)
+                for key, value in self.unknown.items()
+            )
 
 
 def _plain(value: Any) -> Any:

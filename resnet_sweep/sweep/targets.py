@@ -100,7 +100,7 @@ def build_faults(
     try:
         call = deferred(given, allowed) if not faults else None
     except HydraException as error:
-        return [Fault(f"{key}._target_", target, _refusal(error), tuple(choices))]
+        return [Fault(f"{key}._target_", target, refusal(error), tuple(choices))]
     if call is None:
         return faults
     faults = option_faults(key, given, call)
@@ -116,7 +116,7 @@ def build_faults(
     return []
 
 
-def _refusal(error: Exception) -> str:
+def refusal(error: Exception) -> str:
     """Why Hydra does not build what is named, without its advice to those who write programs."""
     if "whitelist" in str(error):
         return (

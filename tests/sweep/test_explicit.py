@@ -57,7 +57,7 @@ def test_values_keep_their_types() -> None:
 def test_interpolations_of_the_sweeps_configuration_are_resolved() -> None:
     config = OmegaConf.create({"lr": 0.5, "trials": [{"optimizer.lr": "${lr}"}]})
     assert read_trials(config.trials, NOWHERE) == [{"optimizer.lr": 0.5}]
-    with pytest.raises(ConfigError, match=r"hydra.sweeper.trials=.*Interpolation key 'nope'"):
+    with pytest.raises(ConfigError, match=r"trials\[0\].a=.*: refers to nope, which is not"):
         read_trials(OmegaConf.create({"trials": [{"a": "${nope}"}]}).trials, NOWHERE)
 
 
@@ -138,8 +138,8 @@ def test_a_cell(cell: str, value: Any, file: Callable[[str, str], str], tmp_path
         ("a.yaml", "# nothing\n", "has no trials in it"),
         ("a.yaml", "[]", "has no trials in it"),
         ("a.yml", "a: 1", "must hold a list of trials; begin each trial with '- '"),
-        ("a.yaml", "- {a: 1, a: 2}", "a.yaml: while constructing a mapping .*duplicate key a"),
-        ("a.yaml", "- {a: [", "a.yaml: while parsing"),
+        ("a.yaml", "- {a: 1, a: 2}", "a.yaml: cannot be read: .*duplicate key a"),
+        ("a.yaml", "- {a: [", "a.yaml: cannot be read: while parsing"),
         ("a.yaml", "- 3", r"hydra.sweeper.trials=a.yaml\[0\]=3: is no trial; write {key: value"),
         ("a.csv", "", "has no trials in it"),
         ("a.csv", "lr\n", "has no trials in it"),
@@ -166,7 +166,7 @@ def test_a_file_that_is_missing_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"trials=.*/nope.yaml: is no file"):
         read_trials("nope.yaml", tmp_path)
     (tmp_path / "latin.csv").write_bytes(b"model\n\xe9\n")
-    with pytest.raises(ConfigError, match=r"latin.csv: cannot be read: 'utf-8'"):
+    with pytest.raises(ConfigError, match=r"latin.csv: cannot be read: is no text in UTF-8"):
         read_trials("latin.csv", tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"- model: \xe9\n")
     with pytest.raises(ConfigError, match=r"latin.yaml: "):
