@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +24,7 @@ from resnet_sweep.study.tickets import (
     LOST,
     PLACE_FAILURES,
     Ledger,
+    has_all_values,
     is_of,
     session_of,
 )
@@ -190,19 +191,22 @@ class Queue:
 
         Args:
             key: Of the value.
-            value: JSON-serialisable.
+            value: JSON-serialisable; None only asks.
 
         Returns:
-            What is kept.
+            What is kept; None if nothing is.
         """
-        if key not in self._agreed:
-            name = f"{_AGREED}{key}"
-            if name not in self.study.user_attrs:
-                with self._lock:
-                    if name not in self.study.user_attrs:
-                        self.study.set_user_attr(name, value)
-            self._agreed[key] = self.study.user_attrs[name]
-        return self._agreed[key]
+        if key in self._agreed:
+            return self._agreed[key]
+        name = f"{_AGREED}{key}"
+        if value is not None and name not in self.study.user_attrs:
+            with self._lock:
+                if name not in self.study.user_attrs:
+                    self.study.set_user_attr(name, value)
+        kept = self.study.user_attrs.get(name)
+        if kept is not None:
+            self._agreed[key] = kept
+        return kept
 
     def num_open(self) -> int:
         """Tickets that still need an attempt, running ones included."""
@@ -318,12 +322,10 @@ class Queue:
             "slot": slot,
         }
         if attempts:
-            last = self.study.get_trials(deepcopy=False)[attempts[-1]]
+            trials = self.study.get_trials(deepcopy=False)
+            last = trials[attempts[-1]]
             attrs["retry_of"] = attempts[-1]
-            # The same trial once more: what was drawn is not drawn again, unless it was killed
-            # in the midst of it. Then a value's place among the draws decides what it is.
-            if has_all_values(last):
-                fixed |= last.params
+            fixed |= _drawn([trials[number] for number in reversed(attempts)])
             if "repeat_values" in last.user_attrs:
                 attrs["repeat_values"] = last.user_attrs["repeat_values"]
         template = create_trial(
@@ -353,6 +355,16 @@ class Queue:
             self.study.sampler = self._sampler_for(ticket)
         trial = Trial(self.study, trial_id)
         return Claim(trial, ticket, self._planned(ticket), previous)
+
+
+def _drawn(attempts: Iterable[FrozenTrial]) -> Mapping[str, Any]:
+    """Values of a trial that is taken up once more: what was drawn is not drawn again.
+
+    Args:
+        attempts: Of its ticket, newest first. One that was killed while it drew has some of
+            its values, or none, and says nothing.
+    """
+    return next((one.params for one in attempts if has_all_values(one)), {})
 
 
 def _was_interrupted(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:

@@ -129,7 +129,7 @@ class Ledger:
             ticket.failures[str(trial.user_attrs.get("failure", "exception"))] += 1
         else:
             self.finished.setdefault(canonical(trial.params), trial.number)
-        if _has_all_values(trial):
+        if has_all_values(trial):
             self.tried.add(canonical(trial.params))
         self._remember(trial)
 
@@ -180,7 +180,7 @@ class Ledger:
 
     def num_tried(self) -> int:
         """Different configurations that have been begun."""
-        running = [trial for trial in self.running.values() if _has_all_values(trial)]
+        running = [trial for trial in self.running.values() if has_all_values(trial)]
         return len(self.tried | {canonical(trial.params) for trial in running})
 
     def num_failed(self) -> int:
@@ -209,7 +209,7 @@ def is_of(trial: FrozenTrial, session: str) -> bool:
     return session_of(trial).partition(".")[0] == session
 
 
-def _has_all_values(trial: FrozenTrial) -> bool:
+def has_all_values(trial: FrozenTrial) -> bool:
     """Whether all values of a trial were drawn; it may have been killed between two of them."""
     if trial.state.is_finished() and trial.state != TrialState.FAIL:
         return True

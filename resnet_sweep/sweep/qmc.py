@@ -18,22 +18,21 @@ class PointAtClaim(BaseSampler):
     that do so at once get the same point; claims are made under a lock, suggestions are not.
     """
 
-    def __init__(self, sequence: BaseSampler, number: int) -> None:
+    def __init__(self, sequence: BaseSampler) -> None:
         """Serves one trial.
 
         Args:
             sequence: Optuna's sampler.
-            number: The trial's. Study.ask() shows every new trial to the sampler of the last.
         """
         self._sequence = sequence
-        self._number = number
         self._space: dict[str, BaseDistribution] | None = None
         self._point: dict[str, Any] = {}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Takes the point; called by Optuna when the trial's object is made."""
         self._sequence.before_trial(study, trial)
-        if trial.number == self._number:
+        # Study.ask() shows every new trial to the sampler of the last, which has its point.
+        if self._space is None:
             self._take_point(study, trial)
 
     def _take_point(self, study: Study, trial: FrozenTrial) -> None:

@@ -2,11 +2,12 @@
 
 A sampler that lives as long as its worker would draw from one random stream, so what a trial
 gets would depend on which worker ran which trials before. A fresh sampler for each trial, its
-seed made from the sweep's seed and the trial's number, draws the same whoever asks and however
-often the sweep was stopped; Optuna's samplers keep all else that they know in the storage.
+seed made from the sweep's seed and the trial's place in the sweep, its ticket, draws the same
+whoever asks, however often the sweep was stopped, and however many attempts were lost before.
+Optuna's samplers keep all else that they know in the storage.
 
-The order around a trial: ``study.sampler = factory.make(number)`` as soon as its number is
-known, then ``optuna.Trial`` is made, both under the lock of the claim, then the suggestions,
+The order around a trial: ``study.sampler = factory.make(ticket)`` as soon as it has its row,
+then ``optuna.Trial`` is made, both under the lock of the claim, then the suggestions,
 then ``study.tell()`` with that sampler still in place. Making the trial calls the sampler's
 ``before_trial``, which matters to QMC (its point is taken there) and to GridSampler (grids are
 planned by the sweep itself). ``Study.ask()`` calls that of whatever sampler the study has: a
@@ -96,35 +97,35 @@ class SamplerFactory:
         """Whether the sweep plans a grid itself."""
         return is_grid(self._config)
 
-    def make(self, number: int) -> BaseSampler:
+    def make(self, ticket: int) -> BaseSampler:
         """The sampler of one trial.
 
         Args:
-            number: The trial's number in its study.
+            ticket: The trial's place in the sweep, which all its attempts share.
         """
         from optuna.samplers import RandomSampler
 
         if self.is_grid:
             # All values of a grid's trials are given; a config may suggest more in Python.
-            return RandomSampler(seed=derived_seed(self.seed, number))
+            return RandomSampler(seed=derived_seed(self.seed, ticket))
         with quiet(also_deprecations=self._call is not None):
             if self._call is None:
                 self._call = deferred(self._config, ALLOWED)
             arguments: dict[str, Any] = {
-                name: one.make(number) for name, one in self._inner.items()
+                name: one.make(ticket) for name, one in self._inner.items()
             }
             if self.name == "QMCSampler":
                 # All trials share one sequence, which its seed names; what is not drawn from
                 # it must differ nevertheless.
                 arguments["seed"] = self.seed
                 arguments.setdefault(
-                    "independent_sampler", RandomSampler(seed=derived_seed(self.seed, number))
+                    "independent_sampler", RandomSampler(seed=derived_seed(self.seed, ticket))
                 )
                 from resnet_sweep.sweep.qmc import PointAtClaim
 
-                return PointAtClaim(self._call(**arguments), number)
+                return PointAtClaim(self._call(**arguments))
             if _takes_seed(self._call):
-                arguments["seed"] = derived_seed(self.seed, number)
+                arguments["seed"] = derived_seed(self.seed, ticket)
             from resnet_sweep.sweep.cmaes import without_foreign_code
 
             return without_foreign_code(self._call(**arguments))

@@ -101,6 +101,8 @@ def test_a_lost_ticket_is_tried_again_with_the_same_values_as_often_as_is_said(q
     values = []
     for attempt in range(3):
         found = claim(one)
+        # As its runner does once all values are drawn.
+        found.trial.set_user_attr("folder", str(attempt))
         values.append(found.trial.params["x"])
         assert found.ticket == 0
         assert found.trial.user_attrs["attempt"] == attempt
@@ -109,6 +111,19 @@ def test_a_lost_ticket_is_tried_again_with_the_same_values_as_often_as_is_said(q
     assert one.claim("s-0", "0") is None
     assert len(set(values)) == 1
     assert [t.user_attrs["failure"] for t in one.study.trials] == [LOST] * 3
+
+
+def test_a_ticket_whose_worker_died_before_it_had_drawn_keeps_the_values_of_the_attempt_before(
+    queue,
+):
+    one = queue(1, retry={LOST: 9})
+    first = claim(one)
+    first.trial.set_user_attr("folder", "0")
+    value = first.trial.params["x"]
+    assert one.claim("s-0", "0").trial.params == {}
+    third = claim(one)
+    assert third.previous == (1, 0)
+    assert third.trial.params == {"x": value}
 
 
 def test_a_trial_of_a_living_worker_is_left_alone_and_of_an_earlier_life_is_given_up(queue):
