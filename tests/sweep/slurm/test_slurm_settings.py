@@ -1,5 +1,6 @@
 """What hydra/launcher=slurm is told, refuses, and tells sbatch; without a Slurm."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from resnet_sweep.faults import ConfigError
+from resnet_sweep.sweep.local.gpus import Gpu
 from resnet_sweep.sweep.slurm.config import SlurmLauncherConf, launcher_faults
 from resnet_sweep.sweep.slurm.launcher import SlurmLauncher
-from resnet_sweep.sweep.slurm.task import slot_base
+from resnet_sweep.sweep.slurm.task import job_slots, slot_base
 
 
 def keys_refused(**options: object) -> set[str]:
@@ -106,3 +108,26 @@ def test_the_script_for_sbatch_says_all_that_was_set_and_starts_this_python(monk
 )
 def test_a_slot_is_named_for_its_node_and_what_the_job_has_of_it(environment, name):
     assert slot_base(environment) == name
+
+
+def test_workers_of_a_job_share_its_gpus_evenly_and_their_logs_tell_the_node():
+    gpus = [Gpu("gpu0", "0", "GPU-a"), Gpu("gpu1", "1", "GPU-b")]
+    environment = {"SLURMD_NODENAME": "n7", "SLURM_JOB_GPUS": "4,5", "SLURM_CPUS_ON_NODE": "1"}
+    two, three = (job_slots(gpus, num, environment) for num in (2, 3))
+    assert [slot.name for slot in two] == ["n7-gpu4+5-gpu0", "n7-gpu4+5-gpu1"]
+    assert [slot.env["CUDA_VISIBLE_DEVICES"] for slot in two] == ["0", "1"]
+    assert [slot.name for slot in three][-1] == "n7-gpu4+5-gpu0.1"
+    assert [slot.env["CUDA_VISIBLE_DEVICES"] for slot in three] == ["GPU-a", "GPU-b", "GPU-a"]
+    (alone,) = job_slots(gpus[:1], 1, environment)
+    assert alone.env["RESNET_SWEEP_SLOT"] == alone.name == "n7-gpu4+5"
+    assert alone.env["OMP_NUM_THREADS"] == "1"
+
+
+def test_a_job_does_not_take_itself_for_the_one_that_it_was_submitted_from(monkeypatch):
+    submission = pytest.importorskip("resnet_sweep.sweep.slurm.submission")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "5")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm/other.conf")
+    with submission._outside_of_jobs():
+        assert "SLURM_ARRAY_TASK_ID" not in os.environ
+        assert os.environ["SLURM_CONF"] == "/etc/slurm/other.conf"
+    assert os.environ["SLURM_ARRAY_TASK_ID"] == "5"
