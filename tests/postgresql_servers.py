@@ -41,7 +41,7 @@ class Server:
         words = ["-D", folder / "data", "-U", "tester", "-N"]
         words += ["-A", "scram-sha-256", "--pwfile", secret] if password else ["-A", "trust"]
         secret.chmod(0o644)
-        command = [self._binaries / "initdb", *words]
+        command = [str(word) for word in (self._binaries / "initdb", *words)]
         subprocess.run(command, check=True, capture_output=True, **self._options)
 
     def url(self, database: str, password: str = "") -> str:
@@ -49,9 +49,21 @@ class Server:
         word = f":{password}" if password else ""
         return f"postgresql+psycopg://tester{word}@127.0.0.1:{self._port}/{database}"
 
+    @property
+    def kill_command(self) -> str:
+        """What kills it in a shell, whichever of its lives it is in."""
+        file = self._folder / "data" / "postmaster.pid"
+        return f"pid=$(head -1 {file}); kill -9 $pid $(pgrep -P $pid)"
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
     def start(self) -> None:
         """Starts it, and waits until it answers."""
-        command = [self._binaries / "postgres", "-D", self._folder / "data", "-p", str(self._port)]
+        data = str(self._folder / "data")
+        command = [str(self._binaries / "postgres"), "-D", data, "-p", str(self._port)]
         for setting in ("listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"):
             command += ["-c", setting]
         log = self._folder / "server.log"

@@ -19,6 +19,7 @@ import psutil
 from optuna.trial import FrozenTrial
 
 from resnet_sweep.study.reading import open_study
+from resnet_sweep.study.storage import close_storage
 
 APP = Path(__file__).with_name("fault_app") / "app.py"
 STUDY = "hydra/sweeper=study"
@@ -181,7 +182,11 @@ def only_study(cwd: Path) -> Path:
 
 def trials_of(folder: Path) -> list[FrozenTrial]:
     """All trials of a study."""
-    return list(open_study(folder).get_trials())
+    study = open_study(folder)
+    try:
+        return list(study.get_trials())
+    finally:
+        close_storage(study._storage)
 
 
 def attempts_of(folder: Path) -> dict[int, list[FrozenTrial]]:

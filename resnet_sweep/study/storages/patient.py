@@ -57,7 +57,13 @@ class PatientStorage(RDBStorage):
         self.patience = patience
         # Of trials that may have been made already.
         self._begun: set[str] = set()
-        super().__init__(url, engine_kwargs, skip_table_creation=skip_table_creation)
+        try:
+            super().__init__(url, engine_kwargs, skip_table_creation=skip_table_creation)
+        except BaseException:
+            # It has connected already, when it finds tables of another version.
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
 
     create_new_study = _patient("create_new_study", writes=True)
     delete_study = _patient("delete_study", writes=True)

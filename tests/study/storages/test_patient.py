@@ -6,6 +6,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ from study_workers import STUDY
 
 from resnet_sweep.faults import ConfigError, StorageError
 from resnet_sweep.study.folder import StudyFolder
-from resnet_sweep.study.locks import LockLostError
+from resnet_sweep.study.locks import FileLock, LockLostError
+from resnet_sweep.study.queue import Budget, Queue
 from resnet_sweep.study.storage import claim_lock, close_storage, open_storage
 from resnet_sweep.study.storages import patience
 from resnet_sweep.study.storages.patience import WAIT_VARIABLE
@@ -131,6 +135,27 @@ def test_a_trial_is_made_with_the_number_that_was_seen_free_or_not_at_all(
     with pytest.raises(LockLostError, match="trial 0 was made by somebody else"):
         make()
     assert len(study.get_trials()) == 1
+
+
+def test_without_any_lock_no_ticket_is_run_twice(
+    study: optuna.Study, url: str, folder: StudyFolder
+) -> None:
+    def work(name: str) -> list[int]:
+        storage = open_storage(url, folder)
+        mine = optuna.load_study(study_name=STUDY, storage=storage)
+        queue = Queue(mine, Budget((), num_tickets=9, num_workers=3), folder, nullcontext())
+        tickets = []
+        with FileLock(folder.worker_lock(name)):
+            while (claim := queue.claim(name, name)) is not None:
+                tickets.append(claim.ticket)
+                mine.tell(claim.trial, 0.0)
+        close_storage(storage)
+        return tickets
+
+    with ThreadPoolExecutor(3) as pool:
+        claimed = list(pool.map(work, ("s-0", "s-1", "s-2")))
+    assert sorted(chain.from_iterable(claimed)) == list(range(9))
+    assert len(study.get_trials()) == 9
 
 
 @pytest.mark.slow
