@@ -13,6 +13,7 @@ import contextlib
 import logging
 import math
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -277,18 +278,34 @@ def _flush() -> None:
         stream.flush()
 
 
+def _ask_for_token() -> None:
+    """Lets a cluster of our own refuse all who do not know a token that only its processes have.
+
+    Ray listens on every address of a machine, and who reaches it runs what he likes. It reads
+    the token when it is imported.
+    """
+    is_told = os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+    if "ray" not in sys.modules and not is_told:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
 def _connect(config: DictConfig) -> bool:
     """Connects to the cluster, or starts one on this machine; False where that was done before."""
+    init = _options(config, "init")
+    address = init.get("address") or os.environ.get("RAY_ADDRESS")
+    is_own = address in (None, "local")
+    if is_own:
+        _ask_for_token()
     import ray
 
     if ray.is_initialized():
         return False
-    init = _options(config, "init")
-    address = init.get("address") or os.environ.get("RAY_ADDRESS")
-    if address in (None, "local"):
+    if is_own:
         # What would listen on a port of its own, and what would report to Ray's makers.
         init = {"include_dashboard": False, **init}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # By null Ray would also mean a cluster that a file in /tmp names, anybody's.
+        init["address"] = "local"
     try:
         with _kept_handlers():
             ray.init(**{"log_to_driver": False, **init})
