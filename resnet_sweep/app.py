@@ -26,6 +26,7 @@ from resnet_sweep.data.agreement import check_same
 from resnet_sweep.faults import ConfigError, Fault, UserError
 from resnet_sweep.files import is_disk_full
 from resnet_sweep.outcome import ExitCode, Typed, Verdict
+from resnet_sweep.study.canonical import bare_key
 from resnet_sweep.sweep import current_trial
 from resnet_sweep.training.continuation import FREE_KEYS
 from resnet_sweep.training.failures import DiskError, RunError, failure_kind
@@ -272,7 +273,9 @@ def run_trial(cfg: DictConfig) -> float:
 
 def _admit(config: DataConfig, data: ImageData) -> None:
     """Refuses images that are not those of the study's other trials."""
-    check_same(config, data, current_trial().agree)
+    trial = current_trial()
+    typed = {bare_key(line.partition("=")[0]) for line in HydraConfig.get().overrides.task}
+    check_same(config, data, trial.agree, typed - trial.swept)
 
 
 def _record_failure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from resnet_sweep.data.config import SETTINGS, DataConfig
@@ -13,7 +13,8 @@ from resnet_sweep.faults import DataError, Fault
 if TYPE_CHECKING:
     from resnet_sweep.data.dataset import ImageData
 
-# Given a key and a value it returns the value that a study has kept under the key: the first.
+# Given a key and a value it returns the value that a study has kept under the key: the first that
+# was given and not None.
 Agree = Callable[[str, Any], Any]
 
 _COUNTS = {
@@ -22,6 +23,7 @@ _COUNTS = {
     "num_val_images": "validation images",
     "num_test_images": "test images",
 }
+_PLACES = ("root", "val_root")
 _FIX = (
     "bring the old images back and give the same command again, or start a new study: "
     "hydra.sweeper.resume=never, or another hydra.sweeper.study_name"
@@ -35,34 +37,44 @@ class ChangedDataError(DataError):
         return str(self.faults[0])
 
 
-def check_same(config: DataConfig, data: ImageData, agree: Agree) -> None:
+def check_same(
+    config: DataConfig, data: ImageData, agree: Agree, fixed: Collection[str] = ()
+) -> None:
     """Refuses images that are not those of the first trial with the same settings of the data.
 
     Args:
-        config: The data group; where the images lie makes no difference.
+        config: The data group.
         data: What was opened for it.
         agree: Keeps the first trial's facts.
+        fixed: Keys that were typed with one value for the whole study. Of ``data.root`` and
+            ``data.val_root`` among them it makes no difference where they lead; of others a
+            trial may have its own images.
 
     Raises:
         ChangedDataError: They are others.
     """
+    places = {key: getattr(config, key, None) for key in _PLACES if f"data.{key}" not in fixed}
+    source = json.dumps([config.name, places], sort_keys=True)
+    # First of all files: a study that sweeps the size of the images has none of that size yet.
+    is_same = agree(_named("files", source), data.listing) == data.listing
+    settings = json.dumps([source, {name: getattr(config, name) for name in SETTINGS}])
     found = _facts_of(data)
-    kept: Mapping[str, Any] = agree(_key_of(config), found)
+    kept = agree(_named("data", settings), found if is_same else None)
     if kept == found:
         return
-    rule = (
-        f"these are not the images of the study's first trial: {_difference(kept, found)}; they "
-        f"hash to {found['data_hash']}, the study's to {kept.get('data_hash')}"
-    )
-    has_root = hasattr(config, "root")
-    key, value = ("data.root", getattr(config, "root")) if has_root else ("data", config.name)  # noqa: B009
+    if kept is None:
+        difference = "files were added, removed, renamed or replaced since"
+    else:
+        hashes = f"they hash to {found['data_hash']}, the study's to {kept.get('data_hash')}"
+        difference = f"{_difference(kept, found)}; {hashes}"
+    root = getattr(config, "root", None)
+    key, value = ("data", config.name) if root is None else ("data.root", root)
+    rule = f"these are not the images of the study's first trial: {difference}"
     raise ChangedDataError([Fault(key, value, rule, fix=_FIX)])
 
 
-def _key_of(config: DataConfig) -> str:
-    settings = {name: getattr(config, name) for name in SETTINGS}
-    text = json.dumps([config.name, settings], sort_keys=True)
-    return f"data {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+def _named(kind: str, text: str) -> str:
+    return f"{kind} {hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
 def _facts_of(data: ImageData) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def open_data(config: DataConfig) -> ImageData:
     source = build_source(config)
     key = _key(source, config)
     folder = cache_folder(config, key)
-    data = _open_cache(folder, key, config, tells=True)
+    data = _open_cache(folder, source, key, config, tells=True)
     if data is None:
         data = _make_cache(source, config, folder, key)
     if config.content not in (None, data.content):
@@ -74,12 +74,12 @@ def _make_cache(source: Source, config: DataConfig, folder: Path, key: str) -> I
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.parent / f"{folder.name}.lock", "decodes the same images") as held:
-            data = _open_cache(folder, key, config)
+            data = _open_cache(folder, source, key, config)
             if data is None:
                 if held:
                     _remove_stale(folder)
                 _build_and_publish(source, config, folder, key)
-                data = _open_cache(folder, key, config)
+                data = _open_cache(folder, source, key, config)
     except OSError as error:
         fix = "type data.cache_dir=FOLDER that can be written"
         rule = f"cannot be used for the decoded images: {error}"
@@ -99,7 +99,7 @@ def _build_and_publish(source: Source, config: DataConfig, folder: Path, key: st
             raise DataError([_changed_meanwhile(config)])
         while not _rename(own, folder):
             # Without locks another process may have been faster.
-            if _open_cache(folder, key, config) is not None:
+            if _open_cache(folder, source, key, config) is not None:
                 return
             _move_away(folder)
     finally:
@@ -149,14 +149,14 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _open_cache(
-    folder: Path, key: str, config: DataConfig, *, tells: bool = False
+    folder: Path, source: Source, key: str, config: DataConfig, *, tells: bool = False
 ) -> ImageData | None:
     """Opens a cache; None where it is missing or torn, which the log is told once."""
     if not folder.exists():
         return None
     try:
         meta = json.loads((folder / META_FILE).read_text())
-        data = _read(folder, meta, key, config)
+        data = _read(folder, meta, key, config, source.listing())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if tells:
             reason = str(error) or type(error).__name__
@@ -172,7 +172,7 @@ def _open_cache(
     return data
 
 
-def _read(folder: Path, meta: Any, key: str, config: DataConfig) -> ImageData:
+def _read(folder: Path, meta: Any, key: str, config: DataConfig, listing: str) -> ImageData:
     if (meta["version"], meta["key"]) != (FORMAT_VERSION, key):
         raise ValueError(f"it is version {meta['version']} for key {meta['key']}")
     # Before anything in it is believed.
@@ -204,6 +204,7 @@ def _read(folder: Path, meta: Any, key: str, config: DataConfig) -> ImageData:
         key=key,
         content=meta["content"],
         num_skipped=len(meta["skipped"]),
+        listing=listing,
     )
 
 

@@ -43,6 +43,7 @@ class ImageData:
         key: Hash that names the cache: of the sources as they lie on disk and of the settings.
         content: Hash of pixels, labels and names, wherever the sources lie.
         num_skipped: Broken images that were left out.
+        listing: Hash of the names and sizes of all files of the source, used or not.
     """
 
     train: Split
@@ -54,3 +55,4 @@ class ImageData:
     key: str
     content: str
     num_skipped: int
+    listing: str

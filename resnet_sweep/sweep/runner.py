@@ -54,6 +54,7 @@ class SweepTrial(CurrentTrial):
     ) -> None:
         self.number = trial.number
         self.previous_folders = previous
+        self.swept = frozenset(map(bare_key, trial.params))
         self._trial = trial
         self._stop = stop
         self._reports = reports

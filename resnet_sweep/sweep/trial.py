@@ -35,10 +35,12 @@ class CurrentTrial:
         previous_folders: Output folders of earlier attempts of this trial that were lost or
             interrupted, newest first. A task that keeps checkpoints goes on from the newest
             one that holds a checkpoint.
+        swept: Keys of the configuration that the study gives each of its trials.
     """
 
     number: int | None = None
     previous_folders: tuple[Path, ...] = ()
+    swept: frozenset[str] = frozenset()
 
     def report(self, value: float, step: int) -> None:
         """Tells the pruner how the trial stands.
@@ -73,10 +75,10 @@ class CurrentTrial:
 
         Args:
             key: Of the study, not of the trial.
-            value: JSON-serialisable.
+            value: JSON-serialisable; None only asks.
 
         Returns:
-            What is kept; outside a sweep the value itself.
+            What is kept, None if nothing is; outside a sweep the value itself.
         """
         return value
 

@@ -31,6 +31,7 @@ def test_the_first_value_stays(tmp_path):
     assert agree(0, None, tmp_path) == [{"worker": 0}] * 5
     assert agree(1, None, tmp_path) == [{"worker": 0}] * 5
     queue = open_queue(None, tmp_path)
+    assert queue.agree("another key", None) is None
     assert queue.agree("another key", "text") == "text"
     assert queue.agree("another key", "other") == "text"
 

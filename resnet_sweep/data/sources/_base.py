@@ -23,6 +23,7 @@ class Sample:
         identity: Changes when the image does: size and time of a file, checksum of a zip member.
         location: Where a user finds it.
         split: The split that the data's own division puts it in, where there is one.
+        num_bytes: Size of its file, also inside a zip; 0 where it has none of its own.
     """
 
     label: int
@@ -30,6 +31,7 @@ class Sample:
     identity: str
     location: str
     split: Literal["train", "val"] | None = None
+    num_bytes: int = 0
 
 
 class Source(ABC):
@@ -62,3 +64,11 @@ class Source(ABC):
             line = f"\n{sample.label}\0{sample.split}\0{sample.name}\0{sample.identity}"
             digest.update(line.encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+    def listing(self) -> str:
+        """Hash of all names, labels and sizes: the same for a copy of the data elsewhere."""
+        digest = hashlib.sha256()
+        for sample in self.samples():
+            line = f"{sample.label}\0{sample.split}\0{sample.name}\0{sample.num_bytes}\n"
+            digest.update(line.encode(errors="surrogateescape"))
+        return digest.hexdigest()[:32]

@@ -155,7 +155,7 @@ class _Scan:
                     queue = self._links if entry.is_symlink() else self._open
                     queue.append(_Folder(entry.path, f"{folder.prefix}{entry.name}/"))
             elif is_image_name(entry.name):
-                self.found.append(Entry(folder.prefix + entry.name, _identity_of(entry)))
+                self.found.append(_entry_of(entry, folder.prefix + entry.name))
 
     def _log_progress(self) -> None:
         now_s = time.monotonic()
@@ -164,10 +164,12 @@ class _Scan:
             log.info("looks for images: %d so far", len(self.found))
 
 
-def _identity_of(entry: os.DirEntry[str]) -> str:
+def _entry_of(entry: os.DirEntry[str], path: str) -> Entry:
     try:
         file = entry.stat()
     except OSError as error:
-        return f"error {error.errno}"
+        return Entry(path, f"error {error.errno}", 0)
     kind = _kind_of(file.st_mode)
-    return f"{file.st_size}-{file.st_mtime_ns}" if kind == _FILE else kind
+    if kind != _FILE:
+        return Entry(path, kind, 0)
+    return Entry(path, f"{file.st_size}-{file.st_mtime_ns}", file.st_size)

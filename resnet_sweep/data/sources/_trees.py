@@ -20,10 +20,11 @@ HIDDEN = (".", "__MACOSX")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One image file of a tree: its path below the root, with slashes, and its identity."""
+    """One image file of a tree: its path below the root, with slashes, and what it is known by."""
 
     path: str
     identity: str
+    num_bytes: int
 
 
 class Tree(ABC):

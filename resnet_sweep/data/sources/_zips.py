@@ -63,7 +63,8 @@ class ZipTree(Tree):
             hidden = any(part.startswith(HIDDEN) for part in (*folders, name))
             unwanted = any(folder.lower() in ignored for folder in folders)
             if is_image_name(name) and not hidden and not unwanted:
-                found.append(Entry(path, f"{info.file_size}-{info.CRC:08x}"))
+                identity = f"{info.file_size}-{info.CRC:08x}"
+                found.append(Entry(path, identity, info.file_size))
                 num_bytes += info.file_size
         most = MAX_RATIO * max(self.root.stat().st_size, _CHUNK_BYTES)
         if num_bytes > most:

@@ -44,6 +44,7 @@ class CatsDogs(Source):
                 image.name if names[image.name] == 1 else image.name + image.suffix,
                 image.entry.identity,
                 self._tree.location(image.entry.path),
+                num_bytes=image.entry.num_bytes,
             )
             for image in self._found
         ]

@@ -107,7 +107,9 @@ class ImageFolder(Source):
                 # macOS spells letters with accents differently from Linux.
                 name = prefix + unicodedata.normalize("NFC", entry.path)
                 location = tree.location(entry.path)
-                self._samples.append(Sample(labels[top], name, entry.identity, location, split))
+                self._samples.append(
+                    Sample(labels[top], name, entry.identity, location, split, entry.num_bytes)
+                )
                 self._files.append((tree, entry.path))
 
 

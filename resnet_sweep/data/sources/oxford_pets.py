@@ -26,17 +26,18 @@ class OxfordPets(Source):
     def __init__(self, config: OxfordPetsConfig) -> None:
         self._folder = obtain(config, _load, "800 MB")
         self._tree = FolderTree(self._folder / "images")
-        identities = {entry.path: entry.identity for entry in self._tree.entries()}
+        entries = {entry.path: entry for entry in self._tree.entries()}
         self._samples: list[Sample] = []
         missing: list[str] = []
         for part, split in _PARTS:
             for name, label in _read_list(self._folder / "annotations" / f"{part}.txt"):
                 path = f"{name}.jpg"
-                if path not in identities:
+                if path not in entries:
                     missing.append(path)
                     continue
                 location = self._tree.location(path)
-                self._samples.append(Sample(label, name, identities[path], location, split))
+                identity, num_bytes = entries[path].identity, entries[path].num_bytes
+                self._samples.append(Sample(label, name, identity, location, split, num_bytes))
         if missing:
             raise DataError([self._incomplete(missing)])
 
