@@ -15,7 +15,8 @@ from resnet_sweep.report.columns import MISSING, dtype_of, fixed_column, free_co
 def to_cells(table: pd.DataFrame) -> pd.DataFrame:
     """The table as texts that ``from_cells`` reads back.
 
-    A text that would be read as a number, true, false or null stands in quotes.
+    A text that would be read as a number, true, false or null stands in quotes, and so does one
+    that a spreadsheet would take for a formula: whatever is in it, it is not computed.
 
     Args:
         table: Of runs, or of their epochs.
@@ -24,7 +25,7 @@ def to_cells(table: pd.DataFrame) -> pd.DataFrame:
     for key in table:
         name, column = str(key), table[key]
         if column.dtype == "string" and dtype_of(name, table) == "string":
-            texts = column.fillna("").tolist()
+            texts = [guarded(text) for text in column.fillna("").tolist()]
         elif str(column.dtype).startswith("datetime"):
             texts = [_time_cell(value) for value in column]
         else:
@@ -43,10 +44,39 @@ def _cell(value: Any) -> str:
     if value is pd.NA or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, str):
-        return value if _value(value) == value else json.dumps(value, ensure_ascii=False)
+        is_plain = _value(value) == value and value[:1] not in _FORMULA
+        return value if is_plain else json.dumps(value, ensure_ascii=False)
     if isinstance(value, bool | list | dict):
         return json.dumps(value, ensure_ascii=False)
     return repr(value)
+
+
+# What a spreadsheet computes instead of showing it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def guarded(text: str) -> str:
+    """A text that no spreadsheet computes: in quotes, where it begins like a formula.
+
+    Args:
+        text: Of a column that holds texts only, or a column's name.
+    """
+    return json.dumps(text, ensure_ascii=False) if text[:1] in (*_FORMULA, '"') else text
+
+
+def unguarded(cell: str) -> str:
+    """The text that ``guarded`` has written.
+
+    Args:
+        cell: Of such a column.
+    """
+    if cell[:1] != '"':
+        return cell
+    try:
+        text = json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
+    return text if isinstance(text, str) else cell
 
 
 # Python reads no whole number of more than 4300 digits.
@@ -97,7 +127,7 @@ def _column(name: str, dtype: str | None, texts: Sequence[str]) -> pd.Series[Any
     if dtype is None:
         return free_column([_value(text) for text in texts])
     if dtype == "string":
-        return fixed_column(name, texts)
+        return fixed_column(name, [unguarded(text) for text in texts])
     if dtype.startswith("datetime"):
         return pd.Series(pd.to_datetime(list(texts), format="ISO8601"), dtype=dtype)
     # A spreadsheet writes TRUE.

@@ -9,7 +9,7 @@ import pandas as pd
 
 from resnet_sweep.faults import Fault, ResultsError
 from resnet_sweep.files import replacing
-from resnet_sweep.report.cells import from_cells, line_of, to_cells
+from resnet_sweep.report.cells import from_cells, guarded, line_of, to_cells, unguarded
 from resnet_sweep.report.columns import (
     FIXED,
     OF_A_RUN,
@@ -35,9 +35,10 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     cells = to_cells(table)
     home = f"{path.parent.absolute()}/"
     cells["folder"] = [
-        "." if f"{one}/" == home else one.removeprefix(home) for one in cells["folder"]
+        "." if f"{one}/" == home else guarded(one.removeprefix(home)) if one[:1] == "/" else one
+        for one in cells["folder"]
     ]
-    lines = zip(*([name, *cells[name]] for name in cells), strict=True)
+    lines = zip(*([guarded(str(name)), *cells[name]] for name in cells), strict=True)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.writelines(map(line_of, lines))
 
@@ -72,7 +73,7 @@ def _cells(path: Path) -> pd.DataFrame:
     lines = pd.read_csv(
         path, header=None, dtype=object, keep_default_na=False, encoding="utf-8-sig"
     )
-    names = lines.iloc[0].tolist()
+    names = [unguarded(name) for name in lines.iloc[0].tolist()]
     if len(set(names)) < len(names):
         raise ValueError("two columns have the same name")
     return lines.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)

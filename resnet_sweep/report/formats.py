@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from resnet_sweep.faults import ConfigError, one_of
-from resnet_sweep.report.cells import line_of, to_cells
+from resnet_sweep.report.cells import guarded, line_of, to_cells
 from resnet_sweep.report.grid import Column
 from resnet_sweep.report.settings import holds_numbers, is_missing, plain
 from resnet_sweep.report.text import number, one_line
@@ -85,7 +85,7 @@ def _columns(table: pd.DataFrame) -> list[Column]:
 
 def _to_csv(table: pd.DataFrame) -> str:
     cells = to_cells(table)
-    lines = zip(*([name, *cells[name]] for name in cells), strict=True)
+    lines = zip(*([guarded(str(name)), *cells[name]] for name in cells), strict=True)
     return "".join(map(line_of, lines)) or "\n"
 
 
