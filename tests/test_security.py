@@ -6,7 +6,9 @@ import ast
 import io
 import os
 import pickle
+import re
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,6 +38,7 @@ from resnet_sweep.study.storages.secrets import resolved_url
 from resnet_sweep.sweep.cmaes import without_foreign_code
 from resnet_sweep.sweep.local.payload import Work, write_payload
 from resnet_sweep.sweep.ranking import own_folders
+from resnet_sweep.sweep.ray_workers import _ask_for_token
 
 PACKAGE = Path(trusted.__file__).parent
 
@@ -322,3 +325,29 @@ def test_what_workers_are_given_has_no_name() -> None:
         assert found.st_nlink == 0
         assert stat.S_IMODE(found.st_mode) & 0o077 == 0
         assert isinstance(file, io.BufferedRandom)
+
+
+def test_a_ray_cluster_of_our_own_asks_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    # So that both are unset again.
+    with monkeypatch.context() as context:
+        context.setattr(os, "environ", {})
+        _ask_for_token()
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+        first = os.environ["RAY_AUTH_TOKEN"]
+        assert len(first) == 64
+        _ask_for_token()
+        assert os.environ["RAY_AUTH_TOKEN"] == first
+
+
+def test_the_page_names_tests_that_there_are() -> None:
+    root = PACKAGE.parent
+    text = (root / "docs" / "security.md").read_text()
+    source = "".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))
+    names = re.findall(r"::(test_\w+)", text)
+    assert len(names) > 20
+    assert [name for name in names if f"def {name}(" not in source] == []
+    files = re.findall(r"`((?:\w+/)*test_\w+\.py)", text)
+    assert [file for file in files if not (root / "tests" / file).is_file()] == []

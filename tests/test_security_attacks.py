@@ -182,6 +182,8 @@ def test_a_report_on_a_strangers_study_reads_no_secrets(
     assert "report.html" in [path.name for path in written]
     texts = [done.stdout, done.stderr, *(path.read_text() for path in written)]
     assert not any(SECRET in text or "0.123456" in text for text in texts)
+    # What a study says does not reach the terminal as orders to it.
+    assert "\x1b" not in done.stdout + done.stderr
     assert any("${oc.env:TOKEN}" in text for text in texts)
 
 
