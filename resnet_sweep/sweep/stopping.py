@@ -20,8 +20,12 @@ from resnet_sweep.sweep.interrupt import Interrupted
 KILL_AFTER_S = 5.0
 
 
-class TrialTimeoutError(TimeoutError):
-    """A trial ran longer than hydra.sweeper.timeout_s."""
+class TrialTimeoutError(RuntimeError):
+    """A trial ran longer than hydra.sweeper.timeout_s.
+
+    No TimeoutError, which is an OSError: it may come anywhere, and code that reads and writes
+    files takes those for what went wrong with a file.
+    """
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s

@@ -96,6 +96,9 @@ def failure_kind(error: BaseException) -> str:
         return DiskError.kind
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return "out_of_memory"
+    # By name: training does not know the sweep, whose limit this is.
+    if type(error).__name__ == "TrialTimeoutError":
+        return "timeout"
     if isinstance(error, ConfigError):
         return "config"
     if isinstance(error, ChangedDataError):

@@ -78,6 +78,8 @@ def test_a_task_whose_time_is_up_is_told_once():
             except TrialTimeoutError as error:
                 ticks.append(str(error))
     assert ticks == ["ran longer than hydra.sweeper.timeout_s=0.2", "slept", "slept"]
+    # Whoever handles what goes wrong with files must not take it for that.
+    assert not issubclass(TrialTimeoutError, OSError)
     again = pickle.loads(pickle.dumps(TrialTimeoutError(1.5)))
     assert again.timeout_s == 1.5
 

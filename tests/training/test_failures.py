@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from resnet_sweep.faults import ConfigError, DataError, Fault
+from resnet_sweep.sweep.stopping import TrialTimeoutError
 from resnet_sweep.training.failures import (
     CheckpointError,
     DiskError,
@@ -44,6 +45,8 @@ class AcceleratorError(RuntimeError):
         (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "disk"),
         (DiskError.of(OSError(errno.ENOSPC, "full", "x.pt")), "disk"),
         (FileNotFoundError(errno.ENOENT, "no such file"), "exception"),
+        (TrialTimeoutError(3), "timeout"),
+        (TimeoutError("a server's"), "exception"),
         (KeyError("x"), "exception"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "exception"),
         (AcceleratorError("CUDA error: device-side assert triggered"), "device"),
