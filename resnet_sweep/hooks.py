@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 import math
+import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
@@ -118,6 +119,11 @@ def _refuse(error: UserError) -> NoReturn:
 
 def _folder_faults(folder: Path, config: Config) -> list[Fault]:
     """Faults of starting a run in a folder that holds one already."""
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        rule = "may not be written into" if above.is_dir() else "is no folder"
+        rule = f"cannot be made: {above} {rule}"
+        return [Fault("hydra.run.dir", folder, rule, fix="choose another folder")]
     if config.trainer.resume == "never":
         return []
     result, saved = folder / "result.json", folder / ".hydra" / "config.yaml"

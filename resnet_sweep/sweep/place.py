@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -128,7 +129,11 @@ def _given(path: Path, options: Options) -> Place:
     key = _KEY if options.study_name is None else "hydra.sweeper.study_name"
     if not has_study and (folder.multirun_yaml.exists() or folder.results_csv.exists()):
         rule = "holds a sweep of another sweeper already"
-        raise ConfigError([Fault(key, path, rule, fix="choose another folder")])
+        fix = "choose another folder"
+        if folder.journal.exists() and not folder.multirun_yaml.exists():
+            rule = f"holds a study that has lost its {folder.multirun_yaml.name}"
+            fix = f"put it back, or {fix}"
+        raise ConfigError([Fault(key, path, rule, fix=fix)])
     if not has_study and holds_other_conf(folder):
         rule = (
             f"holds a {folder.conf.name} of its own, where a study keeps the copies of its config"
@@ -138,7 +143,7 @@ def _given(path: Path, options: Options) -> Place:
         rule = "holds a study already, and hydra.sweeper.resume=never starts a new one"
         raise ConfigError([Fault(key, path, rule, fix="choose another name, or resume=auto")])
     is_made = not path.exists()
-    path.mkdir(parents=True, exist_ok=True)
+    _make_folder(path, key)
     lock = FileLock(folder.sweep_lock)
     if not lock.try_acquire():
         log.info("waits for another sweep, which begins in %s", path)
@@ -151,8 +156,25 @@ def _holds_study(folder: StudyFolder) -> bool:
     return folder.multirun_yaml.exists() and has_begun(folder)
 
 
+def _make_folder(path: Path, key: str) -> None:
+    """Makes a folder, with those above it.
+
+    Raises:
+        ConfigError: It cannot be made, or nothing can be written into it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        rule = f"cannot be made: {reason}"
+        raise ConfigError([Fault(key, path, rule, fix="choose another folder")]) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        rule = "may not be written into"
+        raise ConfigError([Fault(key, path, rule, fix="choose another folder")])
+
+
 def _make(root: Path, stem: str) -> Place:
-    root.mkdir(parents=True, exist_ok=True)
+    _make_folder(root, _KEY)
     number = 1
     while True:
         path = root / (stem if number == 1 else f"{stem}-{number}")
