@@ -261,8 +261,8 @@ class Soak:
             points = tuple({"x": x, "y": y} for x in range(4) for y in range(5))
             return [*common, "x=0,1,2,3", "y=0,1,2,3,4"], Plan(20, 4, 1, points, frozenset(allowed))
         if shape == "repeats":
-            points = tuple({"x": x, "y": 0} for x in range(7))
-            space = ["x=range(7)", "y=0", "hydra.sweeper.repeats=3"]
+            points = tuple({"x": x} for x in range(7))
+            space = ["x=range(7)", "hydra.sweeper.repeats=3"]
             return [*common, *space], Plan(7, 4, 3, points, frozenset(allowed))
         params = self._undisturbed(drawn) if shape == "drawn in order" else ()
         command = [*common, *drawn, "hydra.sweeper.n_trials=20"]
