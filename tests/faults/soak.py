@@ -249,11 +249,11 @@ class Soak:
     def _planned(self, shape: str, number: int, storage: str) -> tuple[list[str], Plan]:
         """A command, and what it is to come to."""
         workers = 1 if shape == "drawn in order" else self.options.workers
-        allowed = {*PASSING, "exception"} if self.is_small else PASSING
+        allowed = {*PASSING, "exception", "disk"} if self.is_small else PASSING
         common = [
             *("hydra/launcher=local", f"hydra.launcher.workers={workers}", *_STEPS),
             *(f"hydra.sweeper.study_name=soak{number}-{self.options.seed}",),
-            *(f"hydra.sweeper.storage={storage}", "hydra.sweeper.retry={lost:999,exception:999}"),
+            *(f"hydra.sweeper.storage={storage}", "hydra.sweeper.retry={lost:999,exception:999,disk:999}"),
             *("hydra.launcher.max_restarts=99", "hydra.sweeper.close_slot_after=null"),
         ]
         drawn = ["x=interval(0,1)", "y=int(interval(0,9))", "hydra.sweeper.sampler.seed=1"]
