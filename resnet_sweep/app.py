@@ -133,12 +133,17 @@ class TrialTask:
             sys.modules["torch"].cuda.empty_cache()
 
     def discard(self, folder: Path) -> None:
-        """Removes the best weights of a trial, of all its repeats."""
+        """Removes the best weights of a finished trial, of all its repeats.
+
+        And checkpoints, if a worker was killed just before it would have removed them.
+        """
         from resnet_sweep.training.folder import RunFolder
 
         for path in (folder, *folder.glob("[0-9]*")):
             if path.is_dir():
-                RunFolder(path).best_checkpoint.unlink(missing_ok=True)
+                run = RunFolder(path)
+                run.best_checkpoint.unlink(missing_ok=True)
+                run.last_checkpoint.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Forgets the opened data and the prepared step."""

@@ -238,6 +238,7 @@ def test_a_checkpoint_that_does_not_fit_costs_its_epochs_and_not_the_trial(
     assert second == "starts anew: no checkpoint of an earlier attempt can be used"
 
 
+@pytest.mark.slow
 def test_a_bad_checkpoint_costs_only_what_the_attempt_before_it_has_not(
     run, tmp_path, interrupted, caplog
 ):
@@ -280,6 +281,7 @@ def test_a_disk_that_is_full_while_it_trains_does_not_end_the_run(
     assert len(told) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["write_predictions", "write_result"])
 def test_a_disk_that_is_full_at_the_end_is_named_and_the_checkpoint_stays(
     run, tmp_path, monkeypatch, caplog, method
@@ -309,6 +311,7 @@ def test_a_stop_stays_one_although_nothing_can_be_written(run, monkeypatch, capl
     assert "the last finished epoch could not be saved: [Errno 28]" in caplog.text
 
 
+@pytest.mark.slow
 def test_checkpoints_stay_until_the_study_knows_that_the_trial_has_ended(
     composed, tmp_path, interrupted
 ):
@@ -321,6 +324,17 @@ def test_checkpoints_stay_until_the_study_knows_that_the_trial_has_ended(
         assert left == [folder, *(["old"] if folder == "new/0" else [])]
     task.after_trial(failed=False)
     assert not list(tmp_path.rglob("last.pt"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.cpu_count() == 1, reason="needs two cores")
+def test_a_trial_goes_on_with_another_number_of_threads_and_says_so(run, tmp_path, interrupted):
+    run("new", *EXACT, "trainer.threads=2", trial=Listener(interrupted))
+    result = result_of(tmp_path / "new")
+    assert (result["resumed_from"]["epoch"], result["threads"]) == (1, 2)
+    before, after = (pd.read_csv(path / "metrics.csv") for path in (interrupted, tmp_path / "new"))
+    pd.testing.assert_frame_equal(before, after[:1], check_exact=True)
+    assert np.isfinite(after["train_loss"]).all()
 
 
 def test_a_trial_may_be_told_not_to_go_on(run, tmp_path, interrupted):
@@ -482,16 +496,16 @@ def test_check_loads_no_torch():
     assert done.stdout.splitlines() == ["1", "[]"], done.stderr
 
 
-def test_discard_removes_the_best_weights_of_all_repeats_and_nothing_else(tmp_path):
+def test_discard_removes_the_weights_of_all_repeats_and_nothing_else(tmp_path):
     for path in (tmp_path, tmp_path / "0", tmp_path / "1", tmp_path / "other"):
         path.mkdir(exist_ok=True)
         for name in ("best.pt", "last.pt", "metrics.csv"):
             (path / name).touch()
     TrialTask().discard(tmp_path)
     TrialTask().discard(tmp_path / "missing")
-    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("best.pt"))
-    assert left == ["other/best.pt"]
-    assert len(list(tmp_path.rglob("last.pt"))) == len(list(tmp_path.rglob("*.csv"))) == 4
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.pt"))
+    assert left == ["other/best.pt", "other/last.pt"]
+    assert len(list(tmp_path.rglob("*.csv"))) == 4
     assert not (tmp_path / "missing").exists()
 
 

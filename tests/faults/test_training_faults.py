@@ -22,21 +22,21 @@ from resnet_sweep.models.weights import read_tensors
 MEASURED = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"]
 # Milliseconds of training, with everything that has a state, and what goes wrong on demand.
 NET = '''
-import errno, os, resource, time
+import os, resource, time
 from pathlib import Path
 import psutil, torch
 from torch import nn
 
 class Net(nn.Module):
-    """Does ``fault`` at its step of that number, counted over all epochs of training."""
+    """Fails in its fourth step of training, unless it is sound."""
 
-    def __init__(self, num_classes: int, fault: str = "none", step: int = 4, tag: str = "") -> None:
+    def __init__(self, num_classes: int, fault: str = "none", sound: bool = True) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(3, 8, 5, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(),
             nn.Dropout(0.1), nn.Linear(8 * 49, num_classes),
         )
-        self.fault, self.at, self.num_steps = fault, step, 0
+        self.fault, self.num_steps = "none" if sound else fault, 0
         process = psutil.Process()
         with Path("usage").open("a") as file:
             memory, fds = process.memory_info().rss, process.num_fds()
@@ -47,8 +47,8 @@ class Net(nn.Module):
         if images.device.type == "meta":
             return logits
         self.num_steps += self.training
-        is_due = self.training and self.num_steps == self.at
-        if self.fault == "nan" and is_due or self.fault == "val_nan" and not self.training:
+        is_due = self.training and self.num_steps == 4
+        if self.fault == "diverges" and is_due or self.fault == "val_nan" and not self.training:
             return logits * float("nan")
         if self.fault == "gpu_memory" and is_due:
             self.held = torch.zeros(2**24)
@@ -65,8 +65,6 @@ class Net(nn.Module):
                 resource.setrlimit(resource.RLIMIT_AS, kept)
         if self.fault == "hang" and is_due:
             time.sleep(600)
-        if self.fault == "interrupted_call" and is_due:
-            raise OSError(errno.EINTR, "not the disk's fault")
         return logits
 '''
 SMALL = (
@@ -77,6 +75,7 @@ SMALL = (
     "trainer.threads=1",
     "hydra.sweep.dir=sweep",
 )
+KEEP_ALL = "hydra.sweeper.keep_checkpoints=null"
 ONE = ("hydra/launcher=local", "hydra.launcher.workers=1", "hydra.launcher.max_restarts=99")
 # Checkpoints are written beside the training, one as soon as the last is there.
 EXACT = ("trainer=deterministic", "trainer.epochs=4", "trainer.checkpoint_every_s=1e-9")
@@ -88,7 +87,7 @@ KILLED = (
     "data.num_test=20",
     "hydra.sweeper.retry.lost=99",
     # All that killed workers leave is looked at below.
-    "hydra.sweeper.keep_checkpoints=null",
+    KEEP_ALL,
 )
 RUNNER, FOLDER = "resnet_sweep.sweep.runner:Runner", "resnet_sweep.training.folder:RunFolder"
 STEP = "resnet_sweep.training.prepared:Prepared.run"
@@ -269,3 +268,80 @@ def test_sweeps_killed_at_each_stage_of_a_training_change_no_number(cwd, undistu
     logs = [folder_of(study, trial) / "train.log" for trial in attempts_of(study)[0]]
     told = [re.findall("goes on from epoch ([0-9]) of", log.read_text()) for log in logs]
     assert told == [[], ["1"], ["3"], ["3"], ["3"]]
+
+
+def usage(cwd: Path) -> pd.DataFrame:
+    """What the worker had whenever it built a network: memory in bytes, files, threads."""
+    found = pd.read_csv(cwd / "usage", sep=" ", names=["pid", "memory", "files", "threads"])
+    # The sweep's own process has tried some out.
+    return found[found["pid"] == found["pid"].mode()[0]]
+
+
+@pytest.mark.slow
+def test_each_way_to_fail_costs_one_training_and_harms_no_other(cwd):
+    expected = {
+        "none": "COMPLETE",
+        "diverges": "non_finite",
+        "val_nan": "non_finite",
+        "gpu_memory": "out_of_memory",
+        "host_memory": "out_of_memory",
+        "limit": "out_of_memory",
+        "hang": "timeout",
+    }
+    command = (*SMALL, *ONE, "trainer=deterministic", "trainer.epochs=2")
+    # A sound training behind each that fails.
+    swept = (f"+model.kwargs.fault={','.join(expected)}", "+model.kwargs.sound=false,true")
+    limits = ("hydra.sweeper.timeout_s=15", "hydra.sweeper.close_slot_after=null", KEEP_ALL)
+    done = sweep(cwd, *command, *swept, *limits, app=None)
+    assert done.process.returncode == 3, done.text
+    assert "Traceback" not in done.text
+    study = cwd / "sweep"
+    trials = trials_of(study)
+    failing = [trial for trial in trials if not trial.params["+model.kwargs.sound"]]
+    found = {trial.params["+model.kwargs.fault"]: trial for trial in failing}
+    ends = {fault: t.user_attrs.get("failure", t.state.name) for fault, t in found.items()}
+    assert ends == expected
+    errors = {fault: trial.user_attrs.get("error", "") for fault, trial in found.items()}
+    assert "training loss is not finite in epoch 2" in errors["diverges"]
+    assert "validation loss is not finite in epoch 1" in errors["val_nan"]
+    assert errors["gpu_memory"].startswith("OutOfMemoryError: CUDA out of memory")
+    assert "Cannot allocate memory" in errors["host_memory"]
+    assert errors["limit"].startswith("MemoryError")
+    assert errors["hang"] == "TrialTimeoutError: ran longer than hydra.sweeper.timeout_s=15"
+    for fault, trial in found.items():
+        assert not (folder_of(study, trial) / "last.pt").exists()
+        if fault != "none":
+            assert result_of(folder_of(study, trial))["error"]["kind"] == expected[fault]
+    sound = [folder_of(study, trial) for trial in trials if trial.params["+model.kwargs.sound"]]
+    for folder in sound:
+        assert_same_numbers(folder_of(study, found["none"]), folder)
+    assert len(sound) == len(expected)
+    # What the network held that failed is given back, in the same process.
+    memory = usage(cwd)["memory"]
+    assert len(memory) == len(trials)
+    assert memory.max() - memory.iloc[1] < 150 * 2**20
+
+
+@pytest.mark.slow
+def test_a_hundred_trainings_in_one_worker_leave_it_as_it_was(cwd):
+    command = (*SMALL, *ONE, "trainer=deterministic", "trainer.epochs=1")
+    # Each seed twice, fifty trainings apart.
+    swept = ("+model.kwargs.sound=false,true", "trainer.seed=range(50)")
+    done = sweep(cwd, *command, *swept, app=None)
+    assert done.process.returncode == 0, done.text
+    study = cwd / "sweep"
+    folders = [folder_of(study, trial) for trial in trials_of(study)]
+    assert len(folders) == 100
+    for first, second in zip(folders[:50], folders[50:], strict=True):
+        tables = [pd.read_csv(path / "metrics.csv")[MEASURED] for path in (first, second)]
+        pd.testing.assert_frame_equal(*tables, check_exact=True)
+    assert len({result_of(folder)["last"]["train_loss"] for folder in folders}) == 50
+    found = usage(cwd)
+    assert len(found) == 100
+    # From the tenth to the last.
+    grown = found.iloc[-1] - found.iloc[10]
+    assert grown["files"] <= 0
+    assert grown["threads"] <= 0
+    assert grown["memory"] < 30 * 2**20
+    assert len(list(study.rglob("best.pt"))) == 3
+    assert not list(study.rglob("last.pt"))
