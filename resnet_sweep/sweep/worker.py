@@ -160,7 +160,7 @@ class Worker:
         folder = StudyFolder(self.spec.folder)
         slot = os.environ.get(SLOT_VARIABLE, index)
         worker_config = cast(DictConfig | None, HydraConfig.instance().cfg)
-        with FileLock(folder.worker_lock(name)), StopFlag() as stop:
+        with FileLock(folder.worker_lock(name)), StopFlag() as stop, _stopped_first(stop):
             job = _Loop(self, name, slot, folder, stop)
             try:
                 with _spared_collector():
@@ -240,6 +240,16 @@ class _Loop:
                 self.slot,
                 self.spec.budget.close_slot_after,
             )
+
+
+@contextmanager
+def _stopped_first(stop: StopFlag) -> Iterator[None]:
+    """Whoever was asked to stop, and could not tell the storage, was stopped all the same."""
+    try:
+        yield
+    except StorageError:
+        stop.raise_if_set()
+        raise
 
 
 @contextmanager
