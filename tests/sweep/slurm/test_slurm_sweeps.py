@@ -146,7 +146,7 @@ def test_a_training_that_is_preempted_goes_on_from_its_checkpoint(tmp_path):
         "hydra.launcher.workers=1",
         "hydra.launcher.partition=loose",
         *("model=resnet18", "data.num_train=96", "data.num_val=40", "trainer.threads=1"),
-        *("trainer.epochs=14", "optimizer.lr=1e-3", "hydra.sweep.dir=sweep"),
+        *("trainer.epochs=24", "optimizer.lr=1e-3", "hydra.sweep.dir=sweep"),
         "hydra.sweeper.retry.lost=0",
     )
     running = Sweep(tmp_path, *overrides, app=None)
@@ -169,7 +169,7 @@ def test_a_training_that_is_preempted_goes_on_from_its_checkpoint(tmp_path):
     # What was trained before was not trained again.
     logs = [(folder / "trials" / str(i) / "train.log").read_text() for i in (1, 2)]
     assert all("goes on" in text for text in logs), logs
-    assert num_epochs(2) == 14
+    assert num_epochs(2) == 24
     assert len(attempts_of(folder)) == 1
 
 
