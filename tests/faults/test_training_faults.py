@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from resnet_sweep.models.weights import read_tensors
 MEASURED = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"]
 # Milliseconds of training, with everything that has a state, and what goes wrong on demand.
 NET = '''
-import os, resource, time
+import os, resource, signal, time
 from pathlib import Path
 import psutil, torch
 from torch import nn
@@ -63,6 +65,14 @@ class Net(nn.Module):
                 self.held = [bytearray(2**24) for _ in range(2**10)]
             finally:
                 resource.setrlimit(resource.RLIMIT_AS, kept)
+        if self.fault == "starved" and is_due:
+            # What is taken from here on is too much for its group, and the kernel kills it.
+            if Path("group").exists():
+                Path(Path("group").read_text(), "cgroup.procs").write_text(str(os.getpid()))
+                self.held = []
+                while True:
+                    self.held.append(b"x" * 2**24)
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.fault == "hang" and is_due:
             time.sleep(600)
         return logits
@@ -277,7 +287,26 @@ def usage(cwd: Path) -> pd.DataFrame:
     return found[found["pid"] == found["pid"].mode()[0]]
 
 
+@pytest.fixture
+def memory_group(cwd: Path) -> Iterator[None]:
+    """A group of processes that has little memory, where this machine lets us make one."""
+    group = Path(f"/sys/fs/cgroup/memory/faults-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(2**28))
+    except OSError:
+        # Then the process kills itself with the same signal.
+        yield
+        return
+    (cwd / "group").write_text(str(group))
+    try:
+        yield
+    finally:
+        group.rmdir()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("memory_group")
 def test_each_way_to_fail_costs_one_training_and_harms_no_other(cwd):
     expected = {
         "none": "COMPLETE",
@@ -287,11 +316,13 @@ def test_each_way_to_fail_costs_one_training_and_harms_no_other(cwd):
         "host_memory": "out_of_memory",
         "limit": "out_of_memory",
         "hang": "timeout",
+        "starved": "lost",
     }
     command = (*SMALL, *ONE, "trainer=deterministic", "trainer.epochs=2")
     # A sound training behind each that fails.
     swept = (f"+model.kwargs.fault={','.join(expected)}", "+model.kwargs.sound=false,true")
     limits = ("hydra.sweeper.timeout_s=15", "hydra.sweeper.close_slot_after=null", KEEP_ALL)
+    limits += ("hydra.sweeper.retry.lost=0",)
     done = sweep(cwd, *command, *swept, *limits, app=None)
     assert done.process.returncode == 3, done.text
     assert "Traceback" not in done.text
@@ -308,9 +339,10 @@ def test_each_way_to_fail_costs_one_training_and_harms_no_other(cwd):
     assert "Cannot allocate memory" in errors["host_memory"]
     assert errors["limit"].startswith("MemoryError")
     assert errors["hang"] == "TrialTimeoutError: ran longer than hydra.sweeper.timeout_s=15"
+    assert errors["starved"].startswith("lost: its worker was killed by SIGKILL, as the system")
     for fault, trial in found.items():
         assert not (folder_of(study, trial) / "last.pt").exists()
-        if fault != "none":
+        if fault not in ("none", "starved"):
             assert result_of(folder_of(study, trial))["error"]["kind"] == expected[fault]
     sound = [folder_of(study, trial) for trial in trials if trial.params["+model.kwargs.sound"]]
     for folder in sound:
@@ -318,7 +350,7 @@ def test_each_way_to_fail_costs_one_training_and_harms_no_other(cwd):
     assert len(sound) == len(expected)
     # What the network held that failed is given back, in the same process.
     memory = usage(cwd)["memory"]
-    assert len(memory) == len(trials)
+    assert len(memory) == len(trials) - 1
     assert memory.max() - memory.iloc[1] < 150 * 2**20
 
 
