@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from optuna import Study
 from optuna.samplers import BaseSampler
@@ -79,6 +79,14 @@ class Claim:
     previous: tuple[int, ...] = ()
 
 
+class _Taken(NamedTuple):
+    """A trial that is this worker's, by its id in the storage; the rest as in Claim."""
+
+    trial_id: int
+    ticket: int
+    previous: tuple[int, ...]
+
+
 class Queue:
     """A study as a queue that any number of workers take their trials from."""
 
@@ -129,14 +137,17 @@ class Queue:
         if self.refused_for is not None:
             return None
         while True:
-            with self._lock:
-                try:
-                    return self._claim(worker, slot)
-                except LockLostError as error:
-                    # A server frees a lock together with the connection that held it.
-                    log.warning("%s while %s held the lock; it looks again", error, worker)
+            try:
+                with self._lock:
+                    taken = self._take(worker, slot)
+                break
+            except LockLostError as error:
+                # A server frees a lock together with the connection that held it.
+                log.warning("%s while %s held the lock; it looks again", error, worker)
+        # The trial is taken: what it is read for now keeps nobody waiting.
+        return None if taken is None else self._claimed(taken)
 
-    def _claim(self, worker: str, slot: str) -> Claim | None:
+    def _take(self, worker: str, slot: str) -> _Taken | None:
         self.refresh()
         self._reap(lambda trial: not self._is_alive(trial))
         if self.has_failed_too_often():
@@ -145,9 +156,9 @@ class Queue:
             self._blame_slot(worker, slot)
             return None
         for stranger in self.ledger.strangers:
-            claim = self._adopt(stranger, worker, slot)
-            if claim is not None:
-                return claim
+            taken = self._adopt(stranger, worker, slot)
+            if taken is not None:
+                return taken
         ticket = self._next_ticket()
         return None if ticket is None else self._start(ticket, worker, slot)
 
@@ -310,7 +321,7 @@ class Queue:
     def _planned(self, ticket: int) -> Mapping[str, Any] | None:
         return self.budget.planned[ticket] if ticket < len(self.budget.planned) else None
 
-    def _start(self, ticket: int, worker: str, slot: str) -> Claim:
+    def _start(self, ticket: int, worker: str, slot: str) -> _Taken:
         found = self.ledger.tickets.get(ticket)
         attempts = found.attempts if found else []
         planned = self._planned(ticket)
@@ -336,9 +347,9 @@ class Queue:
         template.number = self.ledger.num_seen
         # Study.ask would first pop somebody else's ticket, and costs two writes.
         trial_id = self.study._storage.create_new_trial(self.study._study_id, template)
-        return self._claimed(trial_id, ticket, tuple(reversed(attempts)))
+        return _Taken(trial_id, ticket, tuple(reversed(attempts)))
 
-    def _adopt(self, stranger: FrozenTrial, worker: str, slot: str) -> Claim | None:
+    def _adopt(self, stranger: FrozenTrial, worker: str, slot: str) -> _Taken | None:
         """Takes a trial that somebody has enqueued through Optuna, as a drawn ticket."""
         ticket = self._free_from(max(self._first_free, len(self.budget.planned)))
         if ticket >= self.budget.num_tickets:
@@ -348,13 +359,13 @@ class Queue:
             return None
         for key, value in (("ticket", ticket), ("attempt", 0), ("worker", worker), ("slot", slot)):
             storage.set_trial_user_attr(trial_id, key, value)
-        return self._claimed(trial_id, ticket, ())
+        return _Taken(trial_id, ticket, ())
 
-    def _claimed(self, trial_id: int, ticket: int, previous: tuple[int, ...]) -> Claim:
+    def _claimed(self, taken: _Taken) -> Claim:
         if self._sampler_for is not None:
-            self.study.sampler = self._sampler_for(ticket)
-        trial = Trial(self.study, trial_id)
-        return Claim(trial, ticket, self._planned(ticket), previous)
+            self.study.sampler = self._sampler_for(taken.ticket)
+        trial = Trial(self.study, taken.trial_id)
+        return Claim(trial, taken.ticket, self._planned(taken.ticket), taken.previous)
 
 
 def _drawn(attempts: Iterable[FrozenTrial]) -> Mapping[str, Any]:
