@@ -141,20 +141,29 @@ def holds_study(folder: Path) -> bool:
 def _name_and_storage(files: StudyFolder) -> tuple[str, str | None]:
     from omegaconf import OmegaConf
 
+    from resnet_sweep.yaml_files import CONFIG_ERRORS, config_of
+
     if not files.path.is_dir():
         raise _no_study(files.path, "it is not a folder")
     if not files.multirun_yaml.is_file():
         raise _no_study(files.path, f"it has no {files.multirun_yaml.name}")
-    config = OmegaConf.load(files.multirun_yaml)
-    name = OmegaConf.select(config, "hydra.sweeper.study_name")
-    sweeper = str(OmegaConf.select(config, "hydra.sweeper._target_", default="resnet_sweep."))
+    try:
+        config = config_of(files.multirun_yaml)
+        name = OmegaConf.select(config, "hydra.sweeper.study_name")
+        target = OmegaConf.select(config, "hydra.sweeper._target_", default="resnet_sweep.")
+        # Not resolved: who opens it says which variable is not set.
+        sweeper_config: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+        storage = sweeper_config.get("storage")
+    except (*CONFIG_ERRORS, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise _no_study(
+            files.path, f"its {files.multirun_yaml.name} cannot be read: {reason}"
+        ) from error
+    sweeper = str(target)
     if not sweeper.startswith("resnet_sweep."):
         raise _no_study(files.path, f"it is a sweep of {sweeper}")
     if name is None:
         raise _no_study(files.path, f"its {files.multirun_yaml.name} names none")
-    # Not resolved: who opens it says which variable is not set.
-    sweeper_config: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
-    storage = sweeper_config.get("storage")
     return str(name), None if storage is None else str(storage)
 
 
