@@ -160,10 +160,10 @@ class Runner:
             # Ctrl-C and its like end the worker as well, once the study knows.
             stopped = error
             outcome = self._failure(error)
-        self._tell(claim, outcome, time.monotonic() - started)
+        is_told = self._tell(claim, outcome, time.monotonic() - started)
         log_event(self.folder, number, self.name, f"{outcome.state.name} {outcome.kind}".rstrip())
-        failed = outcome.state == TrialState.FAIL
-        self.task.after_trial(failed)
+        # Who took the trial up meanwhile may need what this attempt has left.
+        self.task.after_trial(failed=outcome.state == TrialState.FAIL or not is_told)
         if stopped is not None:
             raise stopped
         if outcome.kind == DEVICE and not self.spec.in_this_process:
@@ -345,14 +345,14 @@ class Runner:
             return "timeout"
         return self.task.failure_kind(error)
 
-    def _tell(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
+    def _tell(self, claim: Claim, outcome: Outcome, seconds: float) -> bool:
+        """Tells the study how a trial ended; False where somebody else has ended it before."""
         number = claim.trial.number
         if outcome.state == TrialState.FAIL:
-            if self.queue.fail(number, outcome.kind, outcome.error, outcome.trace, seconds):
-                log.error("trial %d failed: %s", number, outcome.error)
-            else:
-                self._say_given_up(number)
-            return
+            if not self.queue.fail(number, outcome.kind, outcome.error, outcome.trace, seconds):
+                return self._say_given_up(number)
+            log.error("trial %d failed: %s", number, outcome.error)
+            return True
         values = list(outcome.values) or None
         try:
             claim.trial.set_user_attr("seconds", seconds)
@@ -360,11 +360,13 @@ class Runner:
         except (ValueError, RuntimeError):
             if not self.queue.study.get_trials(deepcopy=False)[number].state.is_finished():
                 raise
-            self._say_given_up(number)
+            return self._say_given_up(number)
+        return True
 
     @staticmethod
-    def _say_given_up(number: int) -> None:
+    def _say_given_up(number: int) -> bool:
         log.warning("trial %d was given up by another worker; its result is left out", number)
+        return False
 
     def _discard(self) -> None:
         """Keeps what is large of the best trials only."""
