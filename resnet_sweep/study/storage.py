@@ -282,8 +282,16 @@ def _missing_driver(url: str, error: ImportError) -> Fault:
 def _cannot_open(url: str | None, folder: StudyFolder, error: Exception) -> ConfigError:
     # Optuna's own errors only hint; the driver's, below them, says what is wrong.
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    reason = str(getattr(cause, "orig", None) or cause).strip()
+    reason = _reason(cause) if isinstance(cause, OSError) else str(getattr(cause, "orig", cause))
     if url is not None:
         reason = without_passwords(reason, url)
     rule = f"cannot be opened: {' '.join(reason.split())}"
     return ConfigError([Fault(KEY, describe(url, folder), rule)])
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        # Of a folder that was to be made.
+        return f"{error.filename} is no folder"
+    named = f"{error.filename}: " if error.filename else ""
+    return f"{named}{error.strerror or error}"

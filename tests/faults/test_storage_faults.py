@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -122,6 +123,26 @@ def test_a_server_that_stays_away_ends_the_sweep_which_goes_on_later(
     assert again.process.returncode == 0, again.text
     check_whole(tmp_path, only_study(tmp_path), 8)
     assert "lost" not in kinds(only_study(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_sweep_is_stopped_while_its_server_is_away(tmp_path: Path, server: Server) -> None:
+    url = server.url(server.new_database())
+    command = (*LOCAL, "x=1,2,3,4,5,6", "sleep=0.2", f"hydra.sweeper.storage={url}")
+    running = Sweep(tmp_path, *command)
+    until(lambda: len(starts(tmp_path)) >= 3, "the third trial")
+    server.kill()
+    folder = only_study(tmp_path)
+    logs = (folder / "workers").glob("*.log")
+    until(lambda logs=list(logs): any("waits up to" in one.read_text() for one in logs), "a wait")
+    running.send(signal.SIGINT, to_group=True)
+    assert running.wait() == 130, running.text
+    assert "to go on: python -B " in running.text
+    assert "Traceback" not in running.text
+    server.start()
+    assert sweep(tmp_path, *command).process.returncode == 0
+    check_whole(tmp_path, folder, 6)
+    assert "lost" not in kinds(folder)
 
 
 # A disk that is full

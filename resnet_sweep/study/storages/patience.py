@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from resnet_sweep.faults import ConfigError, Fault, StorageError
+from resnet_sweep.files import mended_by
 
 log = logging.getLogger(__name__)
 
@@ -163,11 +164,13 @@ def has_room(file: Path) -> bool:
 
 def trouble_of_file(error: OSError) -> Trouble:
     """What an error of the system says of a storage that is a file."""
+    remedy = mended_by(error)
+    fix = "the same command goes on with the study"
+    fix = f"{remedy}; then {fix}" if remedy else fix
     if no_room(error):
-        fix = "make room; then the same command goes on with the study"
         return Trouble(f"cannot be written: {FULL}", passes=True, for_room=True, fix=fix)
     reason = f"cannot be used: {error.strerror or error}"
-    return Trouble(reason, passes=error.errno in _PASSING)
+    return Trouble(reason, passes=error.errno in _PASSING, fix=fix)
 
 
 def _patience_s(trouble: Trouble) -> float:
