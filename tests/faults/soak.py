@@ -253,7 +253,7 @@ class Soak:
         common = [
             *("hydra/launcher=local", f"hydra.launcher.workers={workers}", *_STEPS),
             *(f"hydra.sweeper.study_name=soak{number}-{self.options.seed}",),
-            *(f"hydra.sweeper.storage={storage}", "hydra.sweeper.retry={lost:999,exception:999,disk:999}"),
+            *(f"hydra.sweeper.storage={storage}", "hydra.sweeper.retry={lost:999,exception:999}"),
             *("hydra.launcher.max_restarts=99", "hydra.sweeper.close_slot_after=null"),
         ]
         drawn = ["x=interval(0,1)", "y=int(interval(0,9))", "hydra.sweeper.sampler.seed=1"]

@@ -168,3 +168,19 @@ def test_what_a_left_behind_worker_runs_is_neither_lost_nor_run_twice(tmp_path):
     # Each has ended its trial, which counts, and has taken no other.
     assert sum(pid in zombies for *_, pid in starts(tmp_path)) <= 4
     assert kinds(only_study(tmp_path)) == ["COMPLETE"] * 6
+
+
+@pytest.mark.slow
+def test_files_that_are_edited_deleted_and_added_while_a_sweep_runs_are_not_used(tmp_path):
+    app = _own_app(tmp_path)
+    command = (*LOCAL[:1], "hydra.launcher.workers=1", "model=small,large", "x=1,2", "sleep=0.5")
+    running = Sweep(tmp_path, *command, app=app)
+    until(lambda: starts(tmp_path), "the first trial")
+    models = app.parent / "conf" / "model"
+    (models / "small.yaml").write_text("width: 100\n")
+    (models / "large.yaml").unlink()
+    (app.parent / "conf" / "optimizer").mkdir()
+    (app.parent / "conf" / "optimizer" / "sgd.yaml").write_text("lr: 1\n")
+    (app.parent / "conf" / "config.yaml").write_text("what: is this\n")
+    assert running.wait() == 0, running.text
+    assert [trial.value for trial in trials_of(only_study(tmp_path))] == [1.0, 2.0, 9.0, 18.0]
