@@ -266,7 +266,7 @@ class Soak:
             return [*common, *space], Plan(7, 4, 3, points, frozenset(allowed))
         params = self._undisturbed(drawn) if shape == "drawn in order" else ()
         command = [*common, *drawn, "hydra.sweeper.n_trials=20"]
-        return command, Plan(20, 4, 1, params, frozenset(allowed))
+        return command, Plan(20, 4, 1, params, frozenset(allowed), may_join=not params)
 
     def _undisturbed(self, drawn: Sequence[str]) -> Sequence[dict[str, float]]:
         """What one worker draws when nobody disturbs it."""
@@ -284,7 +284,8 @@ class Soak:
         if self.moments.random() < 0.15 and tear_journal(model.folder, self.moments):
             what.append("torn journal")
         ground.start()
-        names = [*FAULTS, "disk full for a while"] if self.is_small else list(FAULTS)
+        names = [name for name in FAULTS if model.plan.may_join or "second" not in name]
+        names += ["disk full for a while"] * self.is_small
         for _ in range(self.moments.randint(1, 3)):
             ground.wait()
             alive = ground.running()

@@ -39,6 +39,7 @@ class Plan:
         params: Of each ticket, as an undisturbed sweep has them; empty where they depend on the
             order in which trials end.
         may_fail: Kinds of failure that what is done to the sweeps may cause.
+        may_join: A second sweep changes nothing of it; what it draws depends on who ends first.
     """
 
     num_tickets: int
@@ -46,6 +47,7 @@ class Plan:
     repeats: int = 1
     params: Sequence[Mapping[str, Any]] = ()
     may_fail: frozenset[str] = PASSING
+    may_join: bool = True
 
 
 @dataclass
