@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from resnet_sweep.config import SCHEMA_GROUP, Config
-from resnet_sweep.literal import literal
+from resnet_sweep.literal import literal, shell_word
 from resnet_sweep.models.config import TRUSTED_MODULES, allowed_modules
 from resnet_sweep.paths import config_dir
 
@@ -85,7 +84,7 @@ def _if_ours(group: str, choice: str | None) -> str | None:
 
 
 def _header(config: Config, folder: Path) -> str:
-    words = ["--config-dir", _shell_word(str(folder)), "--config-name", "rerun"]
+    words = ["--config-dir", shell_word(str(folder)), "--config-name", "rerun"]
     target = config.model._target_
     if target is not None:
         module = next(name for name in allowed_modules() if target.startswith(f"{name}."))
@@ -95,18 +94,3 @@ def _header(config: Config, folder: Path) -> str:
         f"#   python -m resnet_sweep {' '.join(words)}\n"
         "# data.root=FOLDER behind it names the images elsewhere; they must be the same images.\n"
     )
-
-
-def _shell_word(text: str) -> str:
-    """The text as one word for a shell, on one line that YAML reads."""
-    if text.isprintable():
-        return shlex.quote(text)
-    # bash's quotes for what no other quotes can say on one line.
-    escaped = "".join(
-        char if char.isprintable() and char not in "\\'" else _bytes_of(char) for char in text
-    )
-    return f"$'{escaped}'"
-
-
-def _bytes_of(char: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in char.encode(errors="surrogateescape"))

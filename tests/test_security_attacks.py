@@ -165,9 +165,7 @@ def test_a_report_on_a_strangers_study_reads_no_secrets(
     private.mkdir()
     (private / "result.json").write_text(json.dumps({"best": {"train_loss": 0.123456}}))
     made = StudyOnDisk(tmp_path / "study", [{"lr": 0.1}, {"lr": 0.2}])
-    attrs = {"program": ["python", "-c", "x\x1b[2J"], "identity": "none"}
-    for key, value in attrs.items():
-        made.study.set_user_attr(key, value)
+    made.study.set_user_attr("program", ["python", "-c", "x\x1b[2J"])
     made.add(0, {"lr": 0.1}, values=0.5, folder="../private", retry_of=0)
     made.add(1, {"lr": 0.2}, values=0.6, folder="trials/1")
     made.close()
@@ -185,6 +183,8 @@ def test_a_report_on_a_strangers_study_reads_no_secrets(
     # What a study says does not reach the terminal as orders to it.
     assert "\x1b" not in done.stdout + done.stderr
     assert any("${oc.env:TOKEN}" in text for text in texts)
+    page = (tmp_path / "study" / "report.html").read_text()
+    assert "Content-Security-Policy\" content=\"default-src 'none';" in page
 
 
 class Watch:

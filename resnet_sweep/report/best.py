@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.files import replacing
+from resnet_sweep.literal import shell_word
 from resnet_sweep.report.columns import Row
 from resnet_sweep.report.runs import read_config
 from resnet_sweep.report.source import Source
@@ -81,7 +82,9 @@ def _write(source: Source, row: Row, path: Path, base: Path | None) -> Best | No
     words = _command(source, path, rerun, base or Path.cwd())
     place = "Best" if path.stem == "best" else f"Number {path.stem.partition('-')[2]}"
     best = Best(
-        path, shlex.join(words) if words else None, f"{place} of {source.name}: {trial_title(row)}"
+        path,
+        " ".join(map(shell_word, words)) if words else None,
+        f"{place} of {source.name}: {trial_title(row)}",
     )
     header = f"# {one_line(best.title)}\n"
     if best.command is not None:
