@@ -79,10 +79,10 @@ class Sweep:
         """What it has printed."""
         return self.output.read_text()
 
-    def wait(self) -> int:
+    def wait(self, limit_s: float = 120) -> int:
         """Its exit code."""
         try:
-            return self.process.wait(120)
+            return self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
             kill_all(self)
             raise AssertionError(f"does not end: {self.text}") from None
@@ -113,10 +113,12 @@ def _environment(
     return found
 
 
-def sweep(cwd: Path, *overrides: str, app: Path | None = APP, **more: Any) -> Sweep:
+def sweep(
+    cwd: Path, *overrides: str, app: Path | None = APP, limit_s: float = 120, **more: Any
+) -> Sweep:
     """Runs a sweep to its end."""
     done = Sweep(cwd, *overrides, app=app, **more)
-    done.wait()
+    done.wait(limit_s)
     return done
 
 
