@@ -38,6 +38,8 @@ _RULES = (
     (r"Cannot merge incompatible container types", "must be a mapping: {key: value}"),
     (r"does not support deletion", "cannot be left out; type another value"),
     (r"Recursive interpolation", "refers to itself"),
+    (r"Exceeds the limit \(\d+ digits\)", "has too many digits"),
+    (r"Config group override must be", "must be the name of a choice, or a list of names"),
 )
 _NOT_FOUND = re.compile(r"Interpolation key '(.*)' not found")
 _ENVIRONMENT = re.compile(r"Environment variable '(.*)' not found")
@@ -58,7 +60,9 @@ def faults_of(error: BaseException, override: str = "") -> list[Fault]:
     if (override and not (key and equals)) or key.startswith("~"):
         key, value = "override", override
     if isinstance(error, OverrideParseException):
-        return [Fault(key or "override", value or "''", _grammar(error), fix=_QUOTES)]
+        reason = _grammar(error)
+        fix = "" if reason == "has too many digits" else _QUOTES
+        return [Fault(key or "override", value or "''", reason, fix=fix)]
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return [_missing_choice(error)]
     if isinstance(error, RecursionError):
@@ -68,10 +72,7 @@ def faults_of(error: BaseException, override: str = "") -> list[Fault]:
         return [_typed_wrongly(cause, error, key, value)]
     if not key:
         return [Fault("overrides", "all of them", one_line(error))]
-    rule = one_line(error)
-    if rule.startswith("Config group override must be"):
-        rule = "must be the name of a choice, or a list of names"
-    return [Fault(key, value, rule)]
+    return [Fault(key, value, _in_words(one_line(error)))]
 
 
 def all_faults(
@@ -139,13 +140,18 @@ def one_line(error: BaseException) -> str:
 def rule_of(error: OmegaConfBaseException) -> str:
     """What must hold, of an error of OmegaConf about a value."""
     text = str(error.msg or error).partition("\n    full_key:")[0].strip()
-    for pattern, rule in _RULES:
-        if re.search(pattern, text):
-            return rule
     for found, words in ((_ENVIRONMENT, "the environment variable {}"), (_NOT_FOUND, "{}")):
         match = found.search(text)
         if match is not None:
             return f"refers to {words.format(match[1])}, which is not there"
+    return _in_words(text)
+
+
+def _in_words(text: str) -> str:
+    """What a message means; as it is, if that is not known."""
+    for pattern, rule in _RULES:
+        if re.search(pattern, text):
+            return rule
     return " ".join(text.split())
 
 
@@ -190,6 +196,8 @@ def _grammar(error: OverrideParseException) -> str:
         before = len("LexerNoViableAltException: ")
         return f"cannot be read from {error.override[kept[1].index('^') - before :]!r} on"
     reason = " ".join(line.strip() for line in kept).partition(" expecting ")[0]
+    if _in_words(reason) != reason:
+        return _in_words(reason)
     return f"cannot be read: {reason}" if reason else "cannot be read"
 
 
