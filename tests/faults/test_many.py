@@ -1,4 +1,4 @@
-"""Many workers at once, many trials in one, and a launcher that cannot do it."""
+"""Many workers at once, and many trials in one."""
 
 import pytest
 from fault_sweeps import ROOT, check_whole, kinds, only_study, starts, sweep, trials_of
