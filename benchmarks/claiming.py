@@ -171,16 +171,28 @@ def _set_together(barrier: threading.Barrier) -> None:
     _together = barrier
 
 
-def _start_together() -> float:
-    """Waits until all have opened the study; the time."""
-    assert _together is not None
-    _together.wait()
-    return time.monotonic()
+class _Start:
+    """Called when a process has opened the study: waits for all, and returns the time."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+    def __call__(self) -> float:
+        assert _together is not None
+        self.is_over = True
+        _together.wait()
+        return time.monotonic()
 
 
 def _call(work: Callable[..., Claimed], case: Case, worker: int) -> Claimed:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return work(case, worker, _start_together)
+    start = _Start()
+    try:
+        return work(case, worker, start)
+    except Exception as error:
+        # It could not even open the study, and the others wait for it.
+        began_s = time.monotonic() if start.is_over else start()
+        return Claimed(began_s, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _in_processes(case: Case, work: Callable[..., Claimed]) -> list[Claimed]:

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 from commands import ROOT, Command
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from resnet_sweep.config import register_schema
+from resnet_sweep.sweep.slurm.config import SlurmLauncherConf
 from resnet_sweep.training.config import TrainerConfig
 
 SPEED = (ROOT / "docs" / "speed.md").read_text()
@@ -24,6 +29,8 @@ COMMANDS = [
     for block in re.findall(r"```bash\n(.*?)```", SPEED, flags=re.DOTALL)
     for line in block.splitlines()
 ]
+SCALE = (ROOT / "docs" / "scale.md").read_text()
+SWEEPS = re.findall(r"^python -m resnet_sweep -m (.*)", SCALE, flags=re.MULTILINE)
 BENCHMARKS = sorted(
     {
         line
@@ -68,6 +75,23 @@ def test_every_benchmark_has_the_options_that_are_typed(line: str):
 def test_every_link_to_a_file_leads_somewhere(target: str):
     if target and "://" not in target:
         assert any((page.parent / target).exists() for page in PAGES if target in page.read_text())
+
+
+@pytest.mark.parametrize("line", SWEEPS)
+def test_every_sweep_of_the_page_on_scale_is_composed(line: str):
+    """As Hydra composes a sweep; most of them need a cluster to run."""
+    register_schema()
+    with initialize_config_dir(str(ROOT / "conf")):
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", shlex.split(line), RunMode.MULTIRUN)
+    launcher = line.partition("hydra/launcher=")[2].partition(" ")[0] or "local"
+    assert config.hydra.runtime.choices["hydra/launcher"] == launcher
+    assert find_spec(config.hydra.launcher._target_.rpartition(".")[0]) is not None
+
+
+def test_every_setting_of_the_slurm_launcher_is_on_the_page_on_scale():
+    settings = {field.name for field in dataclasses.fields(SlurmLauncherConf)}
+    assert {name for name in settings - {"_target_"} if f"{name}" not in SCALE} == set()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import claims
-from benchmarks.claiming import Case, Claimed, run_ours
+from benchmarks.claiming import Case, Claimed, _in_processes, _work_optuna, run_ours
 
 
 def test_what_processes_have_claimed_is_counted_together() -> None:
@@ -30,6 +30,12 @@ def test_what_processes_have_claimed_is_counted_together() -> None:
 def test_our_queue_is_exact(tmp_path: Path) -> None:
     case = Case("journal", None, tmp_path, num_workers=2, num_tickets=6, limit_s=60)
     assert claims.evaluate("ours", case, run_ours(case)).is_exact
+
+
+def test_who_cannot_open_the_study_keeps_nobody_waiting(tmp_path: Path) -> None:
+    case = Case("sqlite", f"sqlite:///{tmp_path}/no/study.db", tmp_path, 2, 4, limit_s=60)
+    found = claims.evaluate("optuna", case, _in_processes(case, _work_optuna))
+    assert (found.died, found.left) == (2, 4)
 
 
 @pytest.mark.slow
