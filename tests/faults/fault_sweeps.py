@@ -85,6 +85,7 @@ class Sweep:
             return self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
             kill_all(self)
+            self.process.wait()
             raise AssertionError(f"does not end: {self.text}") from None
 
     def send(self, signum: signal.Signals, to_group: bool = False) -> None:
