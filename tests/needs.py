@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 
 REQUIRED = "CI_REQUIRE"
-NAMES = frozenset({"postgres", "slurm", "ray", "chromium", "faketime"})
+NAMES = frozenset({"postgres", "slurm", "ray", "chromium", "cc"})
 
 
 def required() -> frozenset[str]:

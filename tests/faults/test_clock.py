@@ -26,7 +26,7 @@ COMMAND = (*LOCAL, "x=range(6)", "sleep=0.3")
 def an_hour_back(tmp_path_factory) -> dict[str, str]:
     env = set_back(tmp_path_factory.mktemp("clock"), 3600)
     if env is None:
-        skip_or_fail("faketime", "a clock is set back by a library of C, and there is no compiler")
+        skip_or_fail("cc", "a clock is set back by a library of C, and there is no compiler")
     return env
 
 
