@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,10 +13,9 @@ from optuna import Study
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from resnet_sweep.faults import Fault, StorageError
+from resnet_sweep.study.events import log_event
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import LockLostError, is_held
-from resnet_sweep.study.storages.patience import trouble_of_file
 from resnet_sweep.study.tickets import (
     BURNT,
     INTERRUPTED,
@@ -387,27 +385,3 @@ def _was_interrupted(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
     if before is None or trials[before].user_attrs.get("failure") != INTERRUPTED:
         return False
     return session_of(trials[before]) == session_of(trial)
-
-
-def log_event(folder: StudyFolder, number: int, worker: str, event: str) -> None:
-    """Adds a line to the study's log of events; lines of one write never mix.
-
-    Raises:
-        StorageError: It cannot be written, for instance because the disk is full.
-    """
-    now = time.strftime("%Y-%m-%d %H:%M:%S")
-    try:
-        with folder.events_log.open("a") as stream:
-            stream.write(f"{now} {worker} trial {number} {event}\n")
-    except OSError as error:
-        trouble = trouble_of_file(error)
-        fault = Fault("file", folder.events_log, trouble.reason, fix=trouble.fix)
-        raise StorageError([fault]) from error
-
-
-def num_events(folder: StudyFolder, worker: str) -> int:
-    """Lines of a worker in the study's log of events."""
-    try:
-        return folder.events_log.read_text().count(f" {worker} trial ")
-    except FileNotFoundError:
-        return 0

@@ -19,8 +19,9 @@ from optuna.trial import TrialState
 
 from resnet_sweep.faults import ConfigError, Fault, StorageError, storage_error_in
 from resnet_sweep.study.canonical import bare_key, canonical
+from resnet_sweep.study.events import log_event
 from resnet_sweep.study.folder import StudyFolder
-from resnet_sweep.study.queue import Claim, Queue, log_event
+from resnet_sweep.study.queue import Claim, Queue
 from resnet_sweep.study.tickets import INTERRUPTED
 from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.conditions import lookup_in

@@ -137,7 +137,7 @@ class Worker:
         Args:
             num: The number of its job.
         """
-        from resnet_sweep.study.queue import num_events
+        from resnet_sweep.study.events import num_events
 
         return num_events(StudyFolder(self.spec.folder), worker_name(self.spec.session, str(num)))
 

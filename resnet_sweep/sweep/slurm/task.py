@@ -134,7 +134,7 @@ class _Workers:
     def progress(self, num: int) -> int:
         """How many trials a worker has begun or ended."""
         # Loads what reads studies, and is needed only when a process has died.
-        from resnet_sweep.study.queue import num_events
+        from resnet_sweep.study.events import num_events
 
         return 0 if self._folder is None else num_events(self._folder, self._name(num))
 
