@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from resnet_sweep.faults import ConfigError
 from resnet_sweep.files import replacing
 from resnet_sweep.study.folder import StudyFolder
+from resnet_sweep.study.reading import holds_study
 from resnet_sweep.study.sessions import Session
 from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.conditions import lookup_in
@@ -219,7 +220,8 @@ class Engine:
         study = self._study(options, plan, place, identity)
         session = Session.begin(folder, workers_outlive=workers_outlive(self.config))
         # Last: a folder that has it, holds a study that has begun.
-        if not folder.multirun_yaml.exists():
+        if not holds_study(folder.path):
+            # It is not there yet, or damaged.
             self._write_multirun(options, folder, master)
         self._say_where(place, study, changed, session)
         return Sweep(
