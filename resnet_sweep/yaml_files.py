@@ -67,11 +67,18 @@ def check_depth(text: str) -> None:
     # Every level needs one of these, so most texts need no second look.
     if sum(map(text.count, "[{-:?")) <= _MAX_DEPTH:
         return
+    too_deep = ValueError(f"is nested in more than {_MAX_DEPTH} levels")
     depth = 0
-    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _MAX_DEPTH:
-                raise ValueError(f"is nested in more than {_MAX_DEPTH} levels")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+    try:
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > _MAX_DEPTH:
+                    raise too_deep
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    except yaml.YAMLError as error:
+        # Newer parsers have a limit of their own, and see it before they tell of the levels.
+        if "nesting depth" in str(error):
+            raise too_deep from error
+        raise

@@ -123,6 +123,8 @@ def refusal(error: Exception) -> str:
             "is not among what may be named here; an application allows more with "
             "hydra.main(execution_whitelist=[...])"
         )
+    if "Error locating target" in str(error):
+        return "cannot be found: there is no such module, or nothing of that name in it"
     return one_line(error)
 
 

@@ -206,7 +206,7 @@ def test_everything_that_is_wrong_with_the_arguments_is_told(grid, tmp_path, cap
     assert "nothing" in err
     err = refused(capsys, "c", "--compare", "a", "b", "--png", "--top", "3", "--attempts", "all")
     assert [line.split(":")[0].strip() for line in err.splitlines()[1:]] == [
-        *("PATH=c", "--png=True", "--top=3", "--attempts=all")
+        *("PATH=c", "--png=true", "--top=3", "--attempts=all")
     ]
     # Refused before anything was written.
     assert not (grid.path / "report.html").exists()

@@ -592,9 +592,9 @@ def test_a_task_of_the_applications_own(app: App, capsys: pytest.CaptureFixture[
     for setting in ("task", "custom_search_space"):
         wrong = f"hydra.sweeper.{setting}={__name__}.Nowhere"
         said = refused(app, capsys, wrong, "x=1,2", "hydra.sweep.dir=new")
-        assert f"{wrong}: cannot be " in said
+        assert f"{wrong}: cannot be found" in said
         said = refused(app, capsys, f"hydra.sweeper.{setting}=os.getcwd", "x=1,2")
-        assert f"hydra.sweeper.{setting}=os.getcwd: cannot be " in said
+        assert f"hydra.sweeper.{setting}=os.getcwd: is not among what may be named" in said
 
 
 def test_a_function_task_knows_what_can_be_known() -> None:
