@@ -300,6 +300,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert not (other / "last.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_numbers_bit_for_bit(
     command: Command, unbroken: Path, tmp_path, start
 ):
@@ -314,10 +315,8 @@ def test_a_killed_run_goes_on_to_the_same_numbers_bit_for_bit(
     assert_same_run(unbroken, tmp_path / "run")
 
 
-@pytest.mark.parametrize(
-    ("signum", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_says_how_to_go_on_and_does(
     command: Command, unbroken: Path, tmp_path, start, signum, code
 ):
@@ -387,6 +386,7 @@ def test_an_unfinished_run_of_other_settings_is_refused_untouched(
     assert (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_in_use_is_refused(command: Command, tmp_path, start):
     patient = start(*EXACT, "hydra.run.dir=run")
     done = command(*EXACT, "hydra.run.dir=run")

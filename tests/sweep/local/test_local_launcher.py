@@ -121,6 +121,7 @@ def test_returns_are_in_order_and_a_slot_keeps_its_process(tmp_path, monkeypatch
     assert not any(psutil.pid_exists(pid) for pid in slots.values())
 
 
+@pytest.mark.slow
 def test_a_job_whose_process_dies_is_started_again_on_its_slot(tmp_path):
     how = "+how=SIGKILL,SIGSEGV,SIGTERM,exit"
     returns = run_jobs(tmp_path, dies, how, "+lives=2")
@@ -129,6 +130,7 @@ def test_a_job_whose_process_dies_is_started_again_on_its_slot(tmp_path):
         assert first == second
 
 
+@pytest.mark.slow
 def test_a_job_that_always_dies_fails_and_costs_no_other(tmp_path):
     with pytest.raises(WorkerDiedError, match=r"job 1 on slot cpu0 died: killed by SIGKILL"):
         run_jobs(tmp_path, dies, "+how=SIGKILL", "+lives=1,9,1", workers=1)
@@ -136,6 +138,7 @@ def test_a_job_that_always_dies_fails_and_costs_no_other(tmp_path):
     assert starts == [1, 3, 1]
 
 
+@pytest.mark.slow
 def test_a_worker_that_lived_long_begins_a_new_row_and_prints_to_its_log(tmp_path, capfd):
     options = ["hydra.launcher.max_restarts=1", "hydra.launcher.restart_window_s=0"]
     (ret,) = run_jobs(tmp_path, dies, "+lives=4", "+how=SIGKILL", *options, quiet=True)
