@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from resnet_sweep.collector import loading_modules
 from resnet_sweep.config import Config, check_config, to_config, with_absolute_paths
 from resnet_sweep.data.agreement import check_same
-from resnet_sweep.faults import ConfigError, Fault, UserError
+from resnet_sweep.faults import ConfigError, Fault, UserError, storage_error_in
 from resnet_sweep.files import is_disk_full
 from resnet_sweep.outcome import ExitCode, Typed, Verdict
 from resnet_sweep.study.canonical import bare_key
@@ -314,6 +314,8 @@ def _record_failure(
         # Why the run ended matters more, and a stop must stay one.
         log.error("how the run ended could not be written: %s", failure)
     is_over = isinstance(error, Exception) and kind != DiskError.kind
+    # The sweep takes it up again when its storage is back.
+    is_over = is_over and storage_error_in(error) is None
     if is_over and current_trial().number is not None:
         # A trial that fails ends for good: nobody would go on from its checkpoint.
         folder.last_checkpoint.unlink(missing_ok=True)

@@ -16,16 +16,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from resnet_sweep.study.events import log_event
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import LockLostError, is_held
-from resnet_sweep.study.tickets import (
-    BURNT,
-    INTERRUPTED,
-    LOST,
-    PLACE_FAILURES,
-    Ledger,
-    has_all_values,
-    is_of,
-    session_of,
-)
+from resnet_sweep.study.standing import INTERRUPTED, PLACE_FAILURES
+from resnet_sweep.study.tickets import BURNT, LOST, Ledger, has_all_values, is_of, session_of
 
 log = logging.getLogger(__name__)
 
@@ -173,14 +165,36 @@ class Queue:
             self.refresh()
             self._reap(lambda trial: not self._is_alive(trial), reason)
 
-    def fail(self, number: int, kind: str, error: str, trace: str = "", seconds: float = 0) -> bool:
-        """Ends a running trial as failed; False when somebody else has ended it."""
+    def fail(
+        self,
+        number: int,
+        kind: str,
+        error: str,
+        trace: str = "",
+        seconds: float = 0,
+        *,
+        is_excused: bool = False,
+    ) -> bool:
+        """Ends a running trial as failed.
+
+        Args:
+            number: The trial's.
+            kind: Of failure.
+            error: One line for tables.
+            trace: The whole traceback.
+            seconds: How long it ran.
+            is_excused: Something else than the trial is known to have interrupted it.
+
+        Returns:
+            False when somebody else has ended it.
+        """
         if kind in PLACE_FAILURES:
             self.refused_for = kind
         trials = self.study.get_trials(deepcopy=False)
         trial = trials[number]
         storage, trial_id = self.study._storage, trial._trial_id
-        if kind == INTERRUPTED and self._is_unasked(trial) and _was_interrupted(trial, trials):
+        is_excused = is_excused or kind != INTERRUPTED or not self._is_unasked(trial)
+        if not is_excused and _was_interrupted(trial, trials, error):
             kind, error = LOST, f"{LOST}: interrupted again by nobody ({error})"
         facts = {"failure": kind, "error": error, "traceback": trace, "seconds": seconds}
         try:
@@ -289,7 +303,7 @@ class Queue:
             else:
                 is_lost, stopped = reason == LOST, "interrupted: the sweep was stopped"
                 kind, text = reason, self._folder.how_lost(worker) if is_lost else stopped
-            if self.fail(trial.number, kind, text, seconds=seconds):
+            if self.fail(trial.number, kind, text, seconds=seconds, is_excused=True):
                 log_event(self._folder, trial.number, worker, f"{TrialState.FAIL.name} {kind}")
         if dead:
             self.refresh()
@@ -376,12 +390,14 @@ def _drawn(attempts: Iterable[FrozenTrial]) -> Mapping[str, Any]:
     return next((one.params for one in attempts if has_all_values(one)), {})
 
 
-def _was_interrupted(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
-    """Whether the attempt before was interrupted in the same sweep.
+def _was_interrupted(trial: FrozenTrial, trials: list[FrozenTrial], error: str) -> bool:
+    """Whether the attempt before was interrupted in the same sweep, with the same error.
 
     A sweep that is stopped interrupts a trial once: this one stops its own worker.
     """
     before = trial.user_attrs.get("retry_of")
-    if before is None or trials[before].user_attrs.get("failure") != INTERRUPTED:
+    if before is None:
         return False
-    return session_of(trials[before]) == session_of(trial)
+    facts = trials[before].user_attrs
+    is_same = (facts.get("failure"), facts.get("error")) == (INTERRUPTED, error)
+    return is_same and session_of(trials[before]) == session_of(trial)

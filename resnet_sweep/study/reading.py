@@ -19,6 +19,7 @@ from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import is_held
 from resnet_sweep.study.sessions import has_sweep
 from resnet_sweep.study.standing import (
+    ALWAYS_AGAIN,
     COMPLETE,
     FAIL,
     PRUNED,
@@ -309,7 +310,7 @@ class _RetryRule:
     def covers(self, begun: Sequence[FrozenTrial], reason: str) -> bool:
         """Whether a ticket whose attempts these are gets another one."""
         kind = reason.partition(":")[0]
-        if kind in ("interrupted", "data_changed", "disk") or begun[-1].number in self.burnt:
+        if kind in ALWAYS_AGAIN or begun[-1].number in self.burnt:
             return True
         earlier = [trial.user_attrs.get("failure", "exception") for trial in begun[:-1]]
         return 1 + earlier.count(kind) <= self.counts.get(kind, 0)

@@ -50,9 +50,15 @@ class Session:
 
     def withdraw(self) -> None:
         """No worker of this sweep takes another trial, nor one that a dead sweep has left."""
+        self._folder.session(self.id).unlink(missing_ok=True)
+        beginning = FileLock(self._folder.sweep_lock)
+        if not beginning.try_acquire():
+            # Who begins removes the dead ones, and for a moment does not seem to live itself.
+            return
         for other in names(self._folder):
-            if other == self.id or not _is_alive(self._folder, other):
+            if not _is_alive(self._folder, other):
                 self._folder.session(other).unlink(missing_ok=True)
+        beginning.release()
 
     def end(self) -> None:
         """Leaves the study to others."""

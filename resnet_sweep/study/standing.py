@@ -20,6 +20,16 @@ COMPLETE, PRUNED, FAIL, RUNNING, WAITING = STATES = (
     "WAITING",
 )
 
+# A trial that ended like this is always taken up again: it was no fault of its own.
+INTERRUPTED = "interrupted"
+# Its data were not those of the study: it is run again when they are back.
+DATA_CHANGED = "data_changed"
+# It could not write its files: when there is room again.
+DISK = "disk"
+# What is wrong with where a trial ran and is for the user to mend; its worker takes no other.
+PLACE_FAILURES = frozenset({DATA_CHANGED, DISK})
+ALWAYS_AGAIN = PLACE_FAILURES | {INTERRUPTED}
+
 
 @dataclass(frozen=True)
 class Ticket:

@@ -235,6 +235,11 @@ def _own(storage: BaseStorage) -> BaseStorage:
     return storage._backend if isinstance(storage, _CachedStorage) else storage
 
 
+def is_in_memory(url: str | None) -> bool:
+    """Whether a study of this ``hydra.sweeper.storage`` ends with its process."""
+    return url is not None and _is_memory(url)
+
+
 def _is_memory(url: str) -> bool:
     return url == "memory" or _SQLITE_IN_MEMORY.fullmatch(url) is not None
 

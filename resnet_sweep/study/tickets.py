@@ -9,25 +9,16 @@ from dataclasses import dataclass, field
 from optuna.trial import FrozenTrial, TrialState
 
 from resnet_sweep.study.canonical import canonical
+from resnet_sweep.study.standing import ALWAYS_AGAIN, INTERRUPTED, PLACE_FAILURES
 
-# A trial that ended like this is always taken up again: it was no fault of its own.
-INTERRUPTED = "interrupted"
+# How a trial ends whose worker is gone.
 LOST = "lost"
-# So does one whose data were not those of the study: the same command runs it again when they
-# are back.
-DATA_CHANGED = "data_changed"
-# And one that could not write its files: when there is room again.
-DISK = "disk"
-# What is wrong with where a trial ran and is for the user to mend; its worker takes no other.
-PLACE_FAILURES = frozenset({DATA_CHANGED, DISK})
 # Attribute of the study: numbers of trials that failed on a slot which was closed for it.
 BURNT = "burnt"
 # Attribute of the study: how many trials had ended that the newest tables show.
 NUM_SHOWN = "num_shown"
 # Ends that say something about the trial, never about the slot that it ran on.
-_NOT_THE_SLOTS_FAULT = frozenset(
-    {INTERRUPTED, "config", "data", "non_finite", "timeout", *PLACE_FAILURES}
-)
+_NOT_THE_SLOTS_FAULT = ALWAYS_AGAIN | {"config", "data", "non_finite", "timeout"}
 # A trial that fails sooner than this has failed "at once".
 AT_ONCE_S = 10.0
 
@@ -170,7 +161,7 @@ class Ledger:
         if found.state != TrialState.FAIL:
             return False
         kind = found.failure or "exception"
-        if kind == INTERRUPTED or kind in PLACE_FAILURES or found.attempts[-1] in self.burnt:
+        if kind in ALWAYS_AGAIN or found.attempts[-1] in self.burnt:
             return True
         return found.failures[kind] <= self._retry.get(kind, 0)
 
@@ -190,6 +181,10 @@ class Ledger:
     def num_ended(self) -> int:
         """Trials that have ended, in whichever state."""
         return sum(self.counts.values())
+
+    def num_good(self) -> int:
+        """Trials that have come to a good end."""
+        return self.counts[TrialState.COMPLETE.name] + self.counts[TrialState.PRUNED.name]
 
     def num_done(self) -> int:
         """Tickets that need no further attempt."""

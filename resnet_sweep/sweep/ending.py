@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 
 from resnet_sweep.files import replacing
 from resnet_sweep.study.queue import Queue
-from resnet_sweep.study.tickets import INTERRUPTED, NUM_SHOWN
+from resnet_sweep.study.standing import INTERRUPTED
+from resnet_sweep.study.tickets import NUM_SHOWN
 
 if TYPE_CHECKING:
     from resnet_sweep.sweep.engine import Sweep
@@ -91,6 +92,11 @@ def end_unfinished(sweep: Sweep, error: BaseException) -> NoReturn:
     from resnet_sweep.sweep.engine import typed_again
 
     print(f"the sweep has not come to its end; to go on: {typed_again()}", file=sys.stderr)
+    try:
+        # Whoever was asked to stop, and could not tell the storage, was stopped all the same.
+        sweep.stop.raise_if_set()
+    except KeyboardInterrupt as stopped:
+        error = stopped
     _end_with(error, sweep.options.is_drop_in)
 
 

@@ -302,9 +302,9 @@ class Engine:
     def _refuse_vanished(self, names: list[str], options: Options, place: Place) -> None:
         """A new study would begin among the trials of the one that is gone."""
         from resnet_sweep.faults import Fault
-        from resnet_sweep.study.storage import describe
+        from resnet_sweep.study.storage import describe, is_in_memory
 
-        if place.is_new or options.storage == "memory" or options.study_name in names:
+        if place.is_new or is_in_memory(options.storage) or options.study_name in names:
             return
         shown = describe(options.storage, place.folder)
         rule = f"has lost the study {options.study_name}, whose trials are in {place.folder.path}"

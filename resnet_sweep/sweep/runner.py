@@ -22,7 +22,7 @@ from resnet_sweep.study.canonical import bare_key, canonical
 from resnet_sweep.study.events import log_event
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.queue import Claim, Queue
-from resnet_sweep.study.tickets import INTERRUPTED
+from resnet_sweep.study.standing import INTERRUPTED
 from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.job import run_job
@@ -147,7 +147,7 @@ class Runner:
             # It is no fault of the trial's, if that can still be said.
             with suppress(StorageError):
                 reason = "the study's storage could not be used"
-                self.queue.fail(claim.trial.number, INTERRUPTED, reason)
+                self.queue.fail(claim.trial.number, INTERRUPTED, reason, is_excused=True)
             raise
 
     def _run(self, claim: Claim) -> None:

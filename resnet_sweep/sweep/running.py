@@ -19,8 +19,9 @@ from optuna.storages import InMemoryStorage
 
 from resnet_sweep.faults import ConfigError, DataError, Fault, StorageError
 from resnet_sweep.study.queue import Budget, Queue
+from resnet_sweep.study.standing import DISK, INTERRUPTED
 from resnet_sweep.study.storage import claim_lock
-from resnet_sweep.study.tickets import DISK, INTERRUPTED, LOST, is_of
+from resnet_sweep.study.tickets import LOST, is_of
 from resnet_sweep.sweep.conditions import lookup_in
 from resnet_sweep.sweep.ending import end_unfinished, finish
 from resnet_sweep.sweep.foresight import report_loading
@@ -85,6 +86,12 @@ def run_workers(sweep: Sweep, task: Task) -> None:
         finish(sweep, queue, task, error)
     except StorageError as away:
         end_unfinished(sweep, error or away)
+    except OSError as failure:
+        if error is None:
+            raise
+        # That it was stopped says more.
+        log.error("what has come out could not be written: %s", failure)
+        end_unfinished(sweep, error)
 
 
 def _spec(sweep: Sweep, count: int) -> Spec:
@@ -169,6 +176,7 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
         queue.reap(LOST)
         queue.refresh()
         num_open, num_ended = queue.num_open(), queue.ledger.num_ended()
+        num_good = queue.ledger.num_good()
         if num_open == 0 or queue.has_failed_too_often():
             if num_open == 0:
                 tidy_up(sweep.master, sweep.folder)
@@ -205,7 +213,12 @@ def _launch_until_done(sweep: Sweep, spec: Spec, queue: Queue) -> None:
             log.warning("workers have ended: %s", failure.faults[0])
         _say_closed(queue, spec)
         _refuse_place(sweep, queue)
-        num_idle = num_idle + 1 if queue.ledger.num_ended() == num_ended else 0
+        # What a storage that is away has interrupted has ended as well, and is no progress.
+        is_away = isinstance(failure, StorageError)
+        has_moved = queue.ledger.num_ended() > num_ended and not (
+            is_away and queue.ledger.num_good() == num_good
+        )
+        num_idle = 0 if has_moved else num_idle + 1
         if num_idle >= _MAX_IDLE_LAUNCHES:
             if failure is not None:
                 raise failure

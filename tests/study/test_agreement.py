@@ -8,8 +8,8 @@ from study_workers import STUDY, in_processes
 
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.queue import Budget, Queue
+from resnet_sweep.study.standing import PLACE_FAILURES
 from resnet_sweep.study.storage import claim_lock, close_storage, open_storage
-from resnet_sweep.study.tickets import PLACE_FAILURES
 
 
 def open_queue(url: str | None, folder: Path) -> Queue:

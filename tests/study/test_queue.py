@@ -16,8 +16,9 @@ from study_workers import PROCESSES, STUDY, in_processes
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import FileLock
 from resnet_sweep.study.queue import Budget, Claim, Queue
+from resnet_sweep.study.standing import INTERRUPTED
 from resnet_sweep.study.storage import claim_lock, close_storage, open_storage
-from resnet_sweep.study.tickets import BURNT, INTERRUPTED, LOST
+from resnet_sweep.study.tickets import BURNT, LOST
 
 
 def open_queue(url: str | None, folder: Path, budget: Budget) -> Queue:

@@ -40,9 +40,10 @@ _PASSING = frozenset({errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, 
 
 # Set while this process is being stopped.
 _stopping = threading.Event()
-# When a storage was last found to be in such a trouble, over all that has it open here:
-# (storage, trouble) -> begin.
-_since: dict[tuple[str, bool], float] = {}
+# When a storage was last found to be in such a trouble, over all that has it open in a thread
+# (a view that only reads may be through while whoever writes is not): (storage, for room,
+# thread) -> begin.
+_since: dict[tuple[str, bool, int], float] = {}
 
 T = TypeVar("T")
 
@@ -107,11 +108,11 @@ class Patience:
 
     def _is_over(self, trouble: Trouble) -> bool:
         now = time.monotonic()
-        begin = _since.setdefault((self._shown, trouble.for_room), now)
+        begin = _since.setdefault(self._key(trouble.for_room), now)
         return now - begin >= _patience_s(trouble)
 
     def _tell(self, trouble: Trouble, told: bool) -> bool:
-        begin = _since[(self._shown, trouble.for_room)]
+        begin = _since[self._key(trouble.for_room)]
         if told or time.monotonic() - begin < _QUIET_S:
             return told
         limit_s = _patience_s(trouble)
@@ -121,11 +122,14 @@ class Patience:
     def _note_success(self, writes: bool, told: bool) -> None:
         if not _since:
             return
-        begin = _since.pop((self._shown, False), None)
+        begin = _since.pop(self._key(for_room=False), None)
         if writes:
-            begin = _since.pop((self._shown, True), begin)
+            begin = _since.pop(self._key(for_room=True), begin)
         if told and begin is not None:
             log.warning("the storage works again after %.0f s", time.monotonic() - begin)
+
+    def _key(self, for_room: bool) -> tuple[str, bool, int]:
+        return self._shown, for_room, threading.get_ident()
 
     def _error(self, trouble: Trouble) -> StorageError:
         return StorageError([Fault(KEY, self._shown, trouble.reason, fix=trouble.fix)])
