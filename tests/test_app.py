@@ -25,7 +25,7 @@ from torch import nn
 
 from resnet_sweep.app import TrialTask, run_trial
 from resnet_sweep.config import register_schema
-from resnet_sweep.faults import ConfigError, DataError
+from resnet_sweep.faults import ConfigError, DataError, Fault, StorageError
 from resnet_sweep.models.config import allow
 from resnet_sweep.paths import config_dir
 from resnet_sweep.sweep import CurrentTrial
@@ -309,6 +309,15 @@ def test_a_stop_stays_one_although_nothing_can_be_written(run, monkeypatch, capl
     with pytest.raises(Stopped, match="SIGTERM"):
         run("0", *EXACT, "trainer.checkpoint_every_s=60", trial=Listener(after=1, act=stop))
     assert "the last finished epoch could not be saved: [Errno 28]" in caplog.text
+
+
+def test_a_storage_that_is_away_takes_no_checkpoint_with_it(run, tmp_path):
+    def report() -> None:
+        raise StorageError([Fault("hydra.sweeper.storage", "x", "cannot be reached")])
+
+    with pytest.raises(StorageError, match="cannot be reached"):
+        run("0", *EXACT, "trainer.epochs=2", trial=Listener(after=2, act=report))
+    assert (tmp_path / "0" / "last.pt").exists()
 
 
 @pytest.mark.slow

@@ -170,6 +170,17 @@ def test_who_interrupts_himself_again_and_again_is_lost(queue):
     assert kinds == [INTERRUPTED, LOST] * 2
 
 
+def test_what_a_storage_that_is_away_interrupts_is_not_called_lost(queue):
+    one = queue(1, retry={LOST: 0})
+    for _ in range(3):
+        away = "the study's storage could not be used"
+        one.fail(claim(one).trial.number, INTERRUPTED, away, is_excused=True)
+    # Nor is what the user stops after that, for the first time.
+    one.fail(claim(one).trial.number, INTERRUPTED, "the sweep was stopped")
+    assert {trial.user_attrs["failure"] for trial in one.study.get_trials()} == {INTERRUPTED}
+    assert one.num_open() == 1
+
+
 def test_who_is_told_to_stop_again_and_again_is_taken_up_again_and_again(queue, tmp_path):
     one = queue(1)
     StudyFolder(tmp_path).worker_told("s-0").parent.mkdir(exist_ok=True)
