@@ -31,10 +31,14 @@ class Work:
     singletons: Any
 
 
-def write_payload(work: Work) -> IO[bytes]:
+def write_payload(work: Work, launcher: str = "local") -> IO[bytes]:
     """Packs ``work`` into a file without a name, so that no crash can leave it behind.
 
     ``sys.path`` comes first and by itself: without it the rest cannot be unpacked.
+
+    Args:
+        work: What is packed.
+        launcher: The one that sends it, as it is chosen with hydra/launcher.
 
     Raises:
         ConfigError: Something in it cannot be sent to another process.
@@ -50,7 +54,7 @@ def write_payload(work: Work) -> IO[bytes]:
             "keep locks, connections and open files out of the task and of what it refers to "
             "in the main module, or choose hydra/launcher=basic"
         )
-        raise ConfigError([Fault("hydra/launcher", "local", rule, fix=fix)]) from error
+        raise ConfigError([Fault("hydra/launcher", launcher, rule, fix=fix)]) from error
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     file.write(pickle.dumps(sys.path) + packed)
     file.flush()

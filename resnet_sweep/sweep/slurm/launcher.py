@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 _CHOICE = ("hydra/launcher", "slurm")
 # In the sweep's folder: what the jobs are given, and give back.
 HOME = ".slurm"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class SlurmLauncher(Launcher):
@@ -61,7 +63,7 @@ class SlurmLauncher(Launcher):
         Raises:
             ConfigError: A setting is wrong, Slurm refuses it, or there is no Slurm.
         """
-        faults = launcher_faults(self._options) + _missing()
+        faults = launcher_faults(self._options) + _place_faults(config) + _missing()
         if faults:
             raise ConfigError(faults)
         from resnet_sweep.sweep.slurm.submission import check_with_slurm
@@ -108,12 +110,15 @@ class SlurmLauncher(Launcher):
             for i, overrides in enumerate(job_overrides)
         ]
         folder = Path(str(self.config.hydra.sweep.dir)).absolute()
+        # A sweeper may have chosen another one since the launcher was set up.
+        if faults := _line_faults("hydra.sweep.dir", str(folder)):
+            raise ConfigError(faults)
         folder.mkdir(parents=True, exist_ok=True)
         if not getattr(self.task_function, "quiet_workers", False):
             self._say(requests)
         work = Work(self.hydra_context, self.config, self.task_function, Singleton.get_state())
         # From here on no signal tears anything apart: a job that nobody knows of runs on.
-        with CountedSignals() as signals, write_payload(work) as payload:
+        with CountedSignals() as signals, write_payload(work, "slurm") as payload:
             return Crew(self._options, folder, self.task_function, payload, signals).run(requests)
 
     @staticmethod
@@ -133,6 +138,26 @@ class SlurmLauncher(Launcher):
         log.info("Launching %d jobs on Slurm", len(requests))
         for request in requests:
             log.info("\t#%d : %s", request.num, " ".join(filter_overrides(request.overrides)))
+
+
+def _place_faults(config: DictConfig) -> list[Fault]:
+    """Faults of where the sweep is to be, as far as that is known before it begins."""
+    faults = []
+    # What cannot be resolved yet, or at all, is told by who needs it.
+    told = OmegaConf.select(config, "hydra.sweep.dir", throw_on_resolution_failure=False)
+    if told is not None:
+        faults += _line_faults("hydra.sweep.dir", str(Path(str(told)).absolute()))
+    key = "hydra.sweeper.study_name"
+    name = OmegaConf.select(config, key, throw_on_resolution_failure=False)
+    return faults if name is None else faults + _line_faults(key, str(name))
+
+
+def _line_faults(key: str, value: str) -> list[Fault]:
+    """Faults of what becomes part of a line of the script that sbatch reads."""
+    if not _CONTROL.search(value):
+        return []
+    rule = "may not have line breaks or other control characters under hydra/launcher=slurm"
+    return [Fault(key, repr(value), rule, fix="choose another name")]
 
 
 def _missing() -> list[Fault]:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from omegaconf import OmegaConf
 
 from resnet_sweep.faults import ConfigError
 from resnet_sweep.sweep.local.gpus import Gpu
+from resnet_sweep.sweep.local.payload import Work, write_payload
 from resnet_sweep.sweep.slurm.config import SlurmLauncherConf, launcher_faults
 from resnet_sweep.sweep.slurm.launcher import SlurmLauncher
 from resnet_sweep.sweep.slurm.task import job_slots, slot_base
@@ -60,6 +62,26 @@ def test_a_machine_without_slurm_is_told_where_to_start_the_sweep(monkeypatch, t
     launcher = SlurmLauncher(name="x")
     with pytest.raises(ConfigError, match=r"needs Slurm's commands, and sbatch, .* login node"):
         launcher.setup(hydra_context=None, task_function=None, config=OmegaConf.create())
+
+
+@pytest.mark.parametrize(
+    ("hydra", "key"),
+    [
+        ({"sweep": {"dir": "a\n#SBATCH --uid=0"}}, "hydra.sweep.dir"),
+        ({"sweep": {"dir": "a"}, "sweeper": {"study_name": "b\rc"}}, "hydra.sweeper.study_name"),
+    ],
+)
+def test_a_folder_whose_name_would_be_another_line_of_the_script_is_refused(hydra, key):
+    launcher = SlurmLauncher(name="x")
+    config = OmegaConf.create({"hydra": hydra})
+    with pytest.raises(ConfigError, match=f"{key}='.*: may not have line breaks"):
+        launcher.setup(hydra_context=None, task_function=None, config=config)
+
+
+def test_a_task_that_cannot_be_sent_to_a_job_names_this_launcher():
+    work = Work(None, OmegaConf.create(), threading.Lock(), None)
+    with pytest.raises(ConfigError, match="hydra/launcher=slurm: cannot send the task"):
+        write_payload(work, "slurm")
 
 
 def test_the_script_for_sbatch_says_all_that_was_set_and_starts_this_python(monkeypatch, tmp_path):
