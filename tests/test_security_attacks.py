@@ -8,9 +8,11 @@ import os
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import needs
 import psutil
 import pytest
 import torch
@@ -79,6 +81,9 @@ def attacks(canary: Path) -> dict[str, tuple[list[str], dict[str, Any], str]]:
     lines = {"setup": [touch], "python": f"{touch};"}
     many = ["-m", "optimizer.lr=0.1,0.2", "hydra.sweeper.n_jobs=1"]
     slurm = ["-m", "optimizer.lr=0.1,0.2", "hydra/sweeper=basic", "hydra/launcher=submitit_slurm"]
+    ray = ["-m", "optimizer.lr=0.1,0.2", "hydra/launcher=ray"]
+    hook = {"_tracing_startup_hook": "evil:net"}
+    joined = {"address": "auto", "_temp_dir": str(canary.with_name("sockets"))}
     swept = "hydra.sweeper"
     return {
         "a callback": ([], {"hydra": {"callbacks": {"evil": system}}}, "os.system"),
@@ -113,6 +118,16 @@ def attacks(canary: Path) -> dict[str, tuple[list[str], dict[str, Any], str]]:
             {"hydra": {"launcher": lines, "callbacks": gone}},
             "hydra.launcher.setup",
         ),
+        "a hook of Ray": (
+            ray,
+            {"hydra": {"launcher": {"ray": {"init": hook}}, "callbacks": gone}},
+            "hydra.launcher.ray.init._tracing_startup_hook=evil:net: is a command",
+        ),
+        "a cluster of Ray": (
+            ray,
+            {"hydra": {"launcher": {"ray": {"init": joined}}}},
+            "hydra.launcher.ray.init.address=auto: is a command",
+        ),
     }
 
 
@@ -122,6 +137,8 @@ def test_a_strangers_configuration_runs_nothing(
 ) -> None:
     torch.save(Os(f"touch {canary}"), f"{canary}.pth")
     typed, config, said = attacks(canary)[name]
+    if "hydra/launcher=ray" in typed and find_spec("ray") is None:
+        needs.skip_or_fail("ray", "Ray is not installed: pip install hydra-ray-launcher")
     done = command(*typed, *given(tmp_path, config), "trainer.epochs=1", "data.num_train=32")
     assert not canary.exists()
     assert done.returncode == 2, done.stderr
