@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,8 @@ def states(job_ids: Iterable[str]) -> dict[str, JobState]:
         SlurmError: Nobody answers.
     """
     wanted = set(job_ids)
+    if not wanted:
+        return {}
     arrays = sorted({job_id.partition("_")[0] for job_id in wanted})
     command = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={','.join(arrays)}"]
     try:
@@ -81,22 +84,46 @@ def states(job_ids: Iterable[str]) -> dict[str, JobState]:
     return found
 
 
+def jobs_of_scripts(folder: Path) -> list[str]:
+    """The ids of this user's jobs whose script lies in a folder.
+
+    Args:
+        folder: Absolute, as it was told to sbatch.
+
+    Raises:
+        SlurmError: Nobody answers.
+    """
+    command = ["squeue", "--noheader", "--array", "--states=all", "--me", "--format=%i|%o"]
+    lines = (line.split("|", maxsplit=1) for line in _run(command).splitlines())
+    return [job_id for job_id, script in lines if script.startswith(f"{folder}{os.sep}")]
+
+
+def cancel(job_ids: Iterable[str]) -> None:
+    """Takes jobs out of the queue, and has those that run stop.
+
+    Raises:
+        SlurmError: Slurm does not do it.
+    """
+    if ids := list(job_ids):
+        _run(["scancel", *ids])
+
+
 def dismiss(job_ids: Iterable[str]) -> None:
     """Takes jobs out of the queue that have not begun; leaves others alone."""
-    _tell("scancel", f"--state={PENDING}", *job_ids)
+    _tell("scancel", f"--state={PENDING}", job_ids=job_ids)
 
 
 def interrupt(job_ids: Iterable[str]) -> None:
     """Asks running jobs to stop in order, and not to come back."""
     # Only the first process: it passes the word on to its workers.
-    _tell("scancel", "--batch", "--signal=INT", f"--state={RUNNING}", *job_ids)
+    _tell("scancel", "--batch", "--signal=INT", f"--state={RUNNING}", job_ids=job_ids)
 
 
 def kill(job_ids: Iterable[str]) -> None:
     """Ends jobs at once."""
     ids = list(job_ids)
-    _tell("scancel", "--signal=KILL", f"--state={RUNNING}", *ids)
-    _tell("scancel", *ids)
+    _tell("scancel", "--signal=KILL", f"--state={RUNNING}", job_ids=ids)
+    _tell("scancel", job_ids=ids)
 
 
 def requeue(job_id: str) -> None:
@@ -115,10 +142,14 @@ def own_job(environment: Mapping[str, str]) -> str:
     return f"{array}_{task}" if array and task else environment["SLURM_JOB_ID"]
 
 
-def _tell(*command: str) -> None:
+def _tell(*command: str, job_ids: Iterable[str]) -> None:
     """Runs a command that has nothing to say; a failure is told, and asked again by the caller."""
+    ids = list(job_ids)
+    if not ids:
+        # Without ids scancel means all jobs of the user.
+        return
     try:
-        _run(list(command))
+        _run([*command, *ids])
     except SlurmError as error:
         # Among many jobs there is always one that has just ended.
         log.debug("%s", error)
@@ -138,7 +169,14 @@ def _run(command: list[str]) -> str:
     }
     try:
         done = subprocess.run(  # noqa: S603 - Slurm's programs
-            command, env=env, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            command,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            # Ctrl-C is for this process alone, which may be asking for jobs to be stopped.
+            process_group=0,
         )
     except subprocess.TimeoutExpired:
         raise SlurmError(f"{command[0]} does not answer") from None

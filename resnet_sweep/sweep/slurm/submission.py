@@ -9,6 +9,7 @@ import os
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from submitit.slurm.slurm import SlurmExecutor
 
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.files import replacing
+from resnet_sweep.signals import STOP_SIGNALS
 from resnet_sweep.study.locks import FileLock, is_held
 from resnet_sweep.sweep.slurm import cluster
 from resnet_sweep.sweep.slurm.config import SlurmLauncherConf
@@ -64,6 +66,15 @@ class Launch:
         """Where submitit puts what a job returned."""
         return self.folder / f"{job_id}_0_result.pkl"
 
+    def note(self) -> None:
+        """Writes down what whoever takes the jobs over has to know.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        with replacing(self.folder / _JOBS) as path:
+            path.write_text(json.dumps({"job_ids": self.job_ids, "num_slots": self.num_slots}))
+
     def remove(self) -> None:
         """Deletes the folder, when its jobs are over."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -86,7 +97,16 @@ class Launch:
                 # Removed by whom we have just waited for.
                 lock.release()
                 continue
-            found.append(cls(path.parent, lock, tuple(known["job_ids"]), known["num_slots"]))
+            job_ids = known["job_ids"]
+            if not job_ids:
+                # Killed while it submitted them, before their ids were written down.
+                try:
+                    job_ids = cluster.jobs_of_scripts(path.parent)
+                except cluster.SlurmError as error:
+                    log.warning("which jobs %s has is not known: %s", path.parent, error)
+                    lock.release()
+                    continue
+            found.append(cls(path.parent, lock, tuple(job_ids), known["num_slots"]))
         return found
 
 
@@ -97,19 +117,28 @@ def remove_left_behind(folder: Path) -> None:
         folder: The sweep's.
     """
     for launch in Launch.left_behind(folder / HOME):
-        deadline_s = time.monotonic() + _PATIENCE_S
         try:
             # Who waits would find nothing to do; who runs is about to notice that.
             cluster.dismiss(launch.job_ids)
-            while not all(one.has_ended for one in cluster.states(launch.job_ids).values()):
-                if time.monotonic() > deadline_s:
-                    raise cluster.SlurmError("jobs still run")
-                time.sleep(_POLL_S)
+            _wait_for_end(launch.job_ids)
         except cluster.SlurmError as error:
             log.warning("%s stays: %s", launch.folder, error)
             launch.lock.release()
         else:
             launch.remove()
+
+
+def _wait_for_end(job_ids: Sequence[str]) -> None:
+    """Waits until jobs have ended.
+
+    Raises:
+        SlurmError: They have not soon, or nobody answers.
+    """
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while not all(one.has_ended for one in cluster.states(job_ids).values()):
+        if time.monotonic() > deadline_s:
+            raise cluster.SlurmError("jobs still run")
+        time.sleep(_POLL_S)
 
 
 class _Executor(SlurmExecutor):
@@ -140,33 +169,59 @@ def submit(
 
     Raises:
         ConfigError: Slurm does not take them.
+        OSError: The launch's folder cannot be written; no job is left.
     """
     home.mkdir(mode=0o700, exist_ok=True)
     # The home may have been made by somebody with other habits.
     home.chmod(0o700)
     folder = home / secrets.token_hex(4)
     folder.mkdir(mode=0o700)
-    lock = FileLock(folder / _LOCK)
-    lock.acquire()
-    payload.seek(0)
-    with (folder / PAYLOAD).open("wb") as file:
-        shutil.copyfileobj(payload, file)
-    logs = home.parent / LOGS
-    logs.mkdir(exist_ok=True)
+    launch = Launch(folder, FileLock(folder / _LOCK), (), options.workers_per_job)
+    try:
+        logs = _prepare(launch, payload)
+    except BaseException:
+        launch.remove()
+        raise
     # Their names in an array and alone.
     log_file = logs / ("slurm-%A_%a.log" if len(orders) > 1 else "slurm-%j.log")
-    executor = _executor(options, folder, log_file, num_parallel)
     try:
-        with _outside_of_jobs():
+        executor = _executor(options, folder, log_file, num_parallel)
+        with _outside_of_jobs(), _deaf_to_signals():
             jobs = executor.map_array(run_jobs, [_placed(one, folder) for one in orders])
-    except (FailedJobError, FailedSubmissionError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
-        raise ConfigError([_refused(str(error))]) from None
-    launch = Launch(folder, lock, tuple(job.job_id for job in jobs), options.workers_per_job)
-    with replacing(folder / _JOBS) as path:
-        path.write_text(json.dumps({"job_ids": launch.job_ids, "num_slots": launch.num_slots}))
+        launch.job_ids = tuple(job.job_id for job in jobs)
+        launch.note()
+    except BaseException as error:
+        _call_off(launch)
+        if isinstance(error, FailedJobError | FailedSubmissionError):
+            raise ConfigError([_refused(str(error))]) from None
+        raise
     return launch
+
+
+def _prepare(launch: Launch, payload: IO[bytes]) -> Path:
+    """Writes what jobs of a launch read; returns the folder of their logs."""
+    launch.lock.acquire()
+    # Before anything is submitted, so that a full disk is met here.
+    launch.note()
+    payload.seek(0)
+    with (launch.folder / PAYLOAD).open("wb") as file:
+        shutil.copyfileobj(payload, file)
+    logs = launch.folder.parent.parent / LOGS
+    logs.mkdir(exist_ok=True)
+    return logs
+
+
+def _call_off(launch: Launch) -> None:
+    """Cancels what was submitted of a launch that has failed, and removes its folder."""
+    try:
+        # sbatch may have failed after Slurm had taken the jobs.
+        job_ids = cluster.jobs_of_scripts(launch.folder)
+        cluster.cancel(job_ids)
+        _wait_for_end(job_ids)
+    except cluster.SlurmError as error:
+        log.warning("whether jobs were left by %s is not known: %s", launch.folder, error)
+    # Jobs that begin without it fail at once.
+    launch.remove()
 
 
 def check_with_slurm(options: SlurmLauncherConf) -> None:
@@ -186,6 +241,7 @@ def check_with_slurm(options: SlurmLauncherConf) -> None:
                 text=True,
                 timeout=_TIMEOUT_S,
                 check=False,
+                process_group=0,
             )
     except subprocess.TimeoutExpired:
         raise ConfigError([_refused("does not answer")]) from None
@@ -247,6 +303,20 @@ def _outside_of_jobs() -> Iterator[None]:
         yield
     finally:
         os.environ.update(own)
+
+
+@contextlib.contextmanager
+def _deaf_to_signals() -> Iterator[None]:
+    """Programs that are started meanwhile do not notice Ctrl-C; this process does afterwards.
+
+    It reaches all processes of a terminal, and nobody knows whether an sbatch that it ended
+    had submitted the jobs.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _placed(order: Order, folder: Path) -> Order:
