@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from resnet_sweep.faults import StorageError
 from resnet_sweep.sweep.interrupt import CountedSignals, Interrupted
 from resnet_sweep.sweep.local.serve import JobRequest, failed_return
 from resnet_sweep.sweep.slurm import cluster
@@ -70,13 +71,11 @@ class Crew:
 
     def run(self, requests: Sequence[JobRequest]) -> list[JobReturn]:
         """Runs jobs of the sweep; see SlurmLauncher.launch."""
-        if self._worker is not None:
-            self._inherit()
-        wanted = list(requests[: self._num_missing(len(requests))])
-        if wanted and not self._signals.count:
-            self._submit(wanted)
         try:
-            self._watch()
+            self._work(requests)
+        except BaseException:
+            self._leave()
+            raise
         finally:
             if self._queue is not None:
                 from resnet_sweep.study.storage import close_storage
@@ -89,6 +88,30 @@ class Crew:
         self._heed_cancelling()
         return self._returns(requests)
 
+    def _work(self, requests: Sequence[JobRequest]) -> None:
+        """Submits what is missing, and waits for all."""
+        try:
+            if self._worker is not None:
+                self._inherit()
+            wanted = list(requests[: self._num_missing(len(requests))])
+            if wanted and not self._signals.count:
+                self._submit(wanted)
+            self._watch()
+        except Exception as error:
+            if not self._signals.count:
+                raise
+            # Whatever it is: who has asked this process to stop wants no job to run on.
+            log.error("%s: %s", type(error).__name__, error)
+            if self._open():
+                self._stop()
+
+    def _leave(self) -> None:
+        """Lets another launch take over the jobs that run on."""
+        for launch in self._launches:
+            launch.lock.release()
+        if members := self._open():
+            log.warning("jobs %s of Slurm are left alone; %s ends them", *_ways_out(members))
+
     def _inherit(self) -> None:
         """Takes over the workers that an earlier launch into this folder has left."""
         for launch in Launch.left_behind(self._folder / HOME):
@@ -96,9 +119,10 @@ class Crew:
             self._members += [
                 Member(job_id, launch.result(job_id), (), launch.num_slots)
                 for job_id in launch.job_ids
+                # What ended before is nothing that happens to this launch.
+                if not launch.result(job_id).exists()
             ]
-        self._look(self._open())
-        # What ended before is nothing that happens to this launch.
+        self._look(self._open(), is_first=True)
         self._members = self._open()
         if self._members:
             num_workers = sum(one.num_slots for one in self._members)
@@ -171,8 +195,13 @@ class Crew:
             one.take_result()
         return len(done)
 
-    def _look(self, members: Sequence[Member]) -> bool:
-        """Asks Slurm how the jobs stand; whether anything has changed."""
+    def _look(self, members: Sequence[Member], *, is_first: bool = False) -> bool:
+        """Asks Slurm how the jobs stand; whether anything has changed.
+
+        Args:
+            members: The jobs.
+            is_first: They were inherited: what Slurm does not know is long gone.
+        """
         if not members:
             return False
         try:
@@ -185,7 +214,10 @@ class Crew:
         self._is_deaf = False
         before = [(one.state, one.has_ended) for one in members]
         for one in members:
-            one.look_at(found.get(one.job_id), self._rule())
+            if is_first and one.job_id not in found:
+                one.has_ended = True
+            else:
+                one.look_at(found.get(one.job_id), self._rule())
         self._tell([one for one in members if not one.has_ended], found)
         return before != [(one.state, one.has_ended) for one in members]
 
@@ -210,7 +242,12 @@ class Crew:
         """Takes workers out of the queue that would find nothing to do."""
         waiting = [one for one in self._open() if one.state == cluster.PENDING]
         if waiting and any(one.has_returned for one in self._members):
-            if not self._has_nothing_to_take():
+            try:
+                if not self._has_nothing_to_take():
+                    return
+            except StorageError as error:
+                # The workers wait for it themselves; here it is asked again later.
+                log.warning("%s; the jobs work on meanwhile", error.faults[0])
                 return
             for one in waiting:
                 one.is_dismissed = True
@@ -226,10 +263,16 @@ class Crew:
         return self._queue.num_open() <= len(self._queue.ledger.running)
 
     def _stop(self) -> None:
-        """Asks all jobs to stop, and waits for them until a second signal comes."""
+        """Asks all jobs to stop, and waits for them; a second signal kills them.
+
+        Raises:
+            Interrupted: A third one came; what jobs do then is not known.
+        """
         log.warning("stopping %d jobs of Slurm; a second signal kills them", len(self._open()))
-        asked_s, is_killing = 0.0, False
+        asked_s, is_killing, is_deaf = 0.0, False, False
         while members := self._open():
+            if self._signals.count > 2 and self._signals.signum is not None:
+                raise Interrupted(self._signals.signum)
             is_late = time.monotonic() - asked_s > _NAG_S
             if is_late or (self._signals.count > 1 and not is_killing):
                 ids = [one.job_id for one in members]
@@ -239,8 +282,13 @@ class Crew:
             time.sleep(_POLL_S)
             try:
                 found = cluster.states(one.job_id for one in members)
-            except cluster.SlurmError:
+            except cluster.SlurmError as error:
+                if not is_deaf:
+                    what = "it is asked again, and a third signal leaves the jobs alone"
+                    log.warning("%s; %s", error, what)
+                is_deaf = True
                 continue
+            is_deaf = False
             for one in members:
                 state = found.get(one.job_id)
                 one.has_ended = state is None or state.has_ended
@@ -289,6 +337,12 @@ def _unpack(packed: bytes, request: JobRequest) -> JobReturn:
         text = f"what the job returned cannot be read: {type(error).__name__}: {error}"
         return failed_return(request.overrides, RuntimeError(text))
     return job_return
+
+
+def _ways_out(members: Sequence[Member]) -> tuple[str, str]:
+    """Jobs, and the command that ends them."""
+    arrays = dict.fromkeys(one.job_id.partition("_")[0] for one in members)
+    return _ids(members), " ".join(["scancel", *arrays])
 
 
 def _ids(members: Sequence[Member]) -> str:
