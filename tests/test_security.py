@@ -10,10 +10,12 @@ import re
 import stat
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import needs
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -38,7 +40,7 @@ from resnet_sweep.study.storages.secrets import resolved_url
 from resnet_sweep.sweep.cmaes import without_foreign_code
 from resnet_sweep.sweep.local.payload import Work, write_payload
 from resnet_sweep.sweep.ranking import own_folders
-from resnet_sweep.sweep.ray_workers import _ask_for_token
+from resnet_sweep.sweep.ray_cluster import ask_for_token
 
 PACKAGE = Path(trusted.__file__).parent
 
@@ -196,6 +198,14 @@ def test_an_environment_that_a_job_sets_extends_nothing(monkeypatch: pytest.Monk
         ("+hydra.job.env_set.PATH", "/tmp/evil"),
         ("++hydra.launcher.ray.init.address", "1.2.3.4:6379"),
         ("+hydra.launcher.ray.init.runtime_env.pip", ["evil"]),
+        ("hydra.launcher.ray.init.address", "auto"),
+        ("+hydra.launcher.ray.init._tracing_startup_hook", "evil:net"),
+        ("+hydra.launcher.ray.init._temp_dir", "/tmp/evil"),
+        ("+hydra.launcher.ray.init.include_dashboard", True),
+        ("+hydra.launcher.ray.remote.runtime_env.pip", ["evil"]),
+        ("hydra.launcher.ray.cluster.head_setup_commands", ["touch x"]),
+        ("hydra.launcher.env_setup.commands", ["touch x"]),
+        ("+hydra.job.env_set.RESNET_SWEEP_ALLOW", "local"),
     ],
 )
 def test_commands_are_a_persons(typed: str, value: object) -> None:
@@ -209,12 +219,52 @@ def test_commands_are_a_persons(typed: str, value: object) -> None:
     assert trusted.command_faults(config) == []
 
 
-def test_the_launchers_own_settings_are_no_commands() -> None:
+def test_only_what_is_typed_in_a_mapping_is_trusted() -> None:
+    files = {"python": "./evil", "additional_parameters": {"wrap": "touch x", "exclusive.a": "b"}}
+    hydra = {"job": {"env_copy": [], "env_set": {"A": "1", "PATH": "/tmp"}}, "launcher": files}
+    config = OmegaConf.create({"hydra": hydra})
+    words = [
+        "hydra.launcher.additional_parameters={exclusive: true, comment: null}",
+        "hydra.launcher={setup: [touch y], ray: {init: {address: auto, _temp_dir: /x}}}",
+        "+hydra.job={env_set: {A: 1}}",
+        # Takes away, is nothing of Hydra's, cannot be read, is no command.
+        *("~hydra.launcher.python", "--config-dir=hydra.launcher.python", "hydra.launcher={"),
+        *("+hydra.launcher.srun_args={}", "hydra.sweep.dir=x", "hydra/launcher=slurm"),
+    ]
+    for word in (words[0].partition("=")[::2], ("hydra.launcher.setup", "[touch y]")):
+        OmegaConf.update(config, word[0], OmegaConf.create(word[1]), force_add=True)
+    init = {"address": "auto", "_temp_dir": "/x", "num_cpus": 2, "include_dashboard": False}
+    OmegaConf.update(config, "hydra.launcher.ray.init", init, force_add=True)
+    typed = trusted.typed_commands(words)
+    assert typed == [
+        "hydra.launcher.additional_parameters.exclusive",
+        "hydra.launcher.setup",
+        "hydra.launcher.ray.init.address",
+        "hydra.launcher.ray.init._temp_dir",
+        "hydra.job.env_set.A",
+    ]
+    allow(typed)
+    assert [fault.key for fault in trusted.command_faults(config)] == [
+        "hydra.job.env_set.PATH",
+        "hydra.launcher.python",
+        "hydra.launcher.additional_parameters.wrap",
+        r"hydra.launcher.additional_parameters.exclusive\.a",
+    ]
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "ray", "ray_aws"])
+def test_the_launchers_own_settings_are_no_commands(launcher: str) -> None:
+    if launcher.startswith("ray") and find_spec("ray") is None:
+        needs.skip_or_fail("ray", "Ray is not installed: pip install hydra-ray-launcher")
     register_schema()
-    overrides = ["hydra/launcher=slurm"]
+    overrides = [f"hydra/launcher={launcher}"]
     with initialize_config_dir(config_dir=str(config_dir())):
         config = compose("config", overrides=overrides, return_hydra_config=True)
     assert trusted.command_faults(config) == []
+    if launcher == "ray_aws":
+        config.hydra.launcher.env_setup.commands.append("touch x")
+        (fault,) = trusted.command_faults(config)
+        assert fault.key == "hydra.launcher.env_setup.commands"
 
 
 def test_what_is_copied_from_the_environment_is_no_files_own() -> None:
@@ -334,12 +384,26 @@ def test_a_ray_cluster_of_our_own_asks_for_a_token(monkeypatch: pytest.MonkeyPat
     # So that both are unset again.
     with monkeypatch.context() as context:
         context.setattr(os, "environ", {})
-        _ask_for_token()
+        ask_for_token()
         assert os.environ["RAY_AUTH_MODE"] == "token"
         first = os.environ["RAY_AUTH_TOKEN"]
         assert len(first) == 64
-        _ask_for_token()
+        ask_for_token()
         assert os.environ["RAY_AUTH_TOKEN"] == first
+
+
+def test_who_has_imported_ray_before_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    for is_there in (True, False):
+        ray = SimpleNamespace(is_initialized=lambda is_there=is_there: is_there)
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        assert not caplog.text
+        ask_for_token()
+    # Of a cluster that is there the program has taken care; of ours nobody has.
+    assert "imported ray before the sweep" in caplog.text
+    assert os.environ == {}
 
 
 def test_the_page_names_tests_that_there_are() -> None:

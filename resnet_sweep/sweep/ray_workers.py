@@ -11,13 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
-import secrets
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,16 +25,17 @@ from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from resnet_sweep.faults import ConfigError, Fault, UserError
-from resnet_sweep.sweep.worker import SLOT_VARIABLE, Worker
+from resnet_sweep.faults import ConfigError, Fault, StorageError, UserError
+from resnet_sweep.sweep.ray_cluster import connect, options, room
+from resnet_sweep.sweep.worker import SLOT_VARIABLE, Worker, open_queue
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
+    from resnet_sweep.study.queue import Queue
+
 log = logging.getLogger(__name__)
 
-_INIT = "hydra.launcher.ray.init"
-_REMOTE = "hydra.launcher.ray.remote"
 # A worker whose process dies so often in a row without a trial is not started again.
 _MAX_RESTARTS = 2
 _POLL_S = 1.0
@@ -79,8 +76,8 @@ def num_slots(config: DictConfig) -> int | None:
     """
     if OmegaConf.select(config, "hydra.sweeper.n_jobs") is not None:
         return None
-    _connect(config)
-    return _room(config)
+    connect(config)
+    return room(config)
 
 
 def run_on_ray(
@@ -107,15 +104,17 @@ def run_on_ray(
         Interrupted: A signal came; all workers have ended.
     """
     setup_globals()
-    if _connect(config):
+    if connect(config):
         # Else that was done when the workers were counted.
-        _room(config)
+        room(config)
     crew = _Crew(worker, context, config, overrides_of)
     try:
         return crew.run(count)
     except BaseException:
         crew.stop()
         raise
+    finally:
+        crew.close()
 
 
 class _Crew:
@@ -132,10 +131,11 @@ class _Crew:
 
         self._worker, self._context, self._config = worker, context, config
         self._overrides_of = overrides_of
-        remote = _options(config, "remote")
+        remote = options(config, "remote")
         # The process of a worker is no other worker's: what it holds of a GPU goes with it.
         self._remote = ray.remote(**{"max_calls": 1, **remote, "max_retries": 0})(_work)
         self._next = 0
+        self._queue: Queue | None = None
         self._running: dict[ObjectRef[JobReturn], _Seat] = {}
 
     def run(self, count: int) -> list[JobReturn]:
@@ -180,6 +180,13 @@ class _Crew:
             ray.cancel(one, force=True)
         ray.wait(waiting, num_returns=len(waiting), timeout=_PATIENCE_S)
 
+    def close(self) -> None:
+        """Closes the study, where it was looked at."""
+        if self._queue is not None:
+            from resnet_sweep.study.storage import close_storage
+
+            close_storage(self._queue.study._storage)
+
     @property
     def _folder(self) -> Path:
         return Path(str(self._config.hydra.sweep.dir)) / "workers"
@@ -213,14 +220,34 @@ class _Crew:
         self._start(seat)
 
     def _withdraw_waiting(self) -> None:
-        """A worker has found nothing more to do: those that wait for room would not either."""
+        """Takes workers that wait for room out of Ray's queue, if they would find nothing to do.
+
+        A worker returns also when its slot is closed, or when its node or the study's storage
+        fails it: then those that wait are the ones that go on.
+        """
         import ray
 
         spec = self._worker.spec
-        for one, seat in list(self._running.items()):
-            if not (spec.folder / "workers" / f"{spec.session}-{seat.num}.lock").exists():
+        waiting = [
+            one
+            for one, seat in self._running.items()
+            if not (spec.folder / "workers" / f"{spec.session}-{seat.num}.lock").exists()
+        ]
+        if waiting and self._has_nothing_to_take():
+            for one in waiting:
                 del self._running[one]
                 ray.cancel(one, force=True)
+
+    def _has_nothing_to_take(self) -> bool:
+        """Whether a worker that began now would find nothing to do."""
+        try:
+            if self._queue is None:
+                self._queue = open_queue(self._worker.spec)
+            self._queue.refresh()
+            return self._queue.num_open() <= len(self._queue.ledger.running)
+        except StorageError as error:
+            log.warning("%s; workers that wait are left to see for themselves", error)
+            return False
 
 
 def _work(job: _Job) -> JobReturn:
@@ -276,102 +303,3 @@ def _output_to(path: Path) -> Iterator[None]:
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-
-
-def _ask_for_token() -> None:
-    """Lets a cluster of our own refuse all who do not know a token that only its processes have.
-
-    Ray listens on every address of a machine, and who reaches it runs what he likes. It reads
-    the token when it is imported.
-    """
-    is_told = os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
-    if "ray" not in sys.modules and not is_told:
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-
-
-def _connect(config: DictConfig) -> bool:
-    """Connects to the cluster, or starts one on this machine; False where that was done before."""
-    init = _options(config, "init")
-    address = init.get("address") or os.environ.get("RAY_ADDRESS")
-    is_own = address in (None, "local")
-    if is_own:
-        _ask_for_token()
-    import ray
-
-    if ray.is_initialized():
-        return False
-    if is_own:
-        # What would listen on a port of its own, and what would report to Ray's makers.
-        init = {"include_dashboard": False, **init}
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # By null Ray would also mean a cluster that a file in /tmp names, anybody's.
-        init["address"] = "local"
-    try:
-        with _kept_handlers():
-            ray.init(**{"log_to_driver": False, **init})
-    except ConnectionError as error:
-        rule = f"cannot be reached: {' '.join(str(error).split())}"
-        fix = "start it with `ray start --head`; null starts one on this machine"
-        raise ConfigError([Fault(f"{_INIT}.address", address, rule, fix=fix)]) from error
-    except (TypeError, ValueError, RuntimeError) as error:
-        rule = f"is refused by Ray: {' '.join(str(error).split())}"
-        raise ConfigError([Fault(_INIT, init, rule)]) from error
-    return True
-
-
-@contextlib.contextmanager
-def _kept_handlers() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, in the process of whoever connects."""
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
-
-
-def _room(config: DictConfig) -> int:
-    """Workers for which the living nodes have room together.
-
-    Raises:
-        ConfigError: No node has room for one.
-    """
-    import ray
-
-    remote = _options(config, "remote")
-    wanted: dict[str, float] = {
-        "CPU": remote.get("num_cpus", 1),
-        "GPU": remote.get("num_gpus", 0),
-        "memory": remote.get("memory", 0),
-        **remote.get("resources", {}),
-    }
-    wanted = {name: amount for name, amount in wanted.items() if amount}
-    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    nodes = [node["Resources"] for node in listed if node["Alive"]]
-    room = sum(_fits(wanted, node) for node in nodes)
-    if not room:
-        asked = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items())
-        there = "; ".join(
-            ", ".join(f"{node.get(name, 0):g} {name}" for name in wanted) for node in nodes
-        )
-        rule = f"a worker asks for {asked}, and no node has that; nodes have: {there}"
-        raise ConfigError([Fault(_REMOTE, remote, rule)])
-    if "GPU" not in wanted and any(node.get("GPU") for node in nodes):
-        log.warning("nodes have GPUs, and no worker asks for one: +%s.num_gpus=1", _REMOTE)
-    return room
-
-
-def _fits(wanted: dict[str, float], node: dict[str, float]) -> int:
-    # Ray counts ten thousandths: ten tenths are a whole.
-    parts = [
-        math.floor(round(1e4 * node.get(name, 0)) / max(1, round(1e4 * amount)))
-        for name, amount in wanted.items()
-    ]
-    # A worker that asks for nothing finds room for as many as there are CPUs.
-    return min(parts) if parts else math.floor(node.get("CPU", 0))
-
-
-def _options(config: DictConfig, part: str) -> dict[str, Any]:
-    found = OmegaConf.to_container(config.hydra.launcher.ray[part], resolve=True)
-    assert isinstance(found, dict)
-    return {str(name): value for name, value in found.items()}
