@@ -1,6 +1,6 @@
 """How many trials a second the processes of one study can take, from each storage.
 
-    python -m benchmarks.claims            about ten minutes on two cores
+    python -m benchmarks.claims            about a quarter of an hour on two cores
     python -m benchmarks.claims --quick    about two
 
 So many processes, started before and let go at the same moment, take planned trials from one
