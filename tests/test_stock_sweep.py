@@ -20,6 +20,7 @@ def test_joblib_runs_every_combination_of_a_stock_sweep(command: Command, tmp_pa
     assert set(table["state"]) == {"COMPLETE"}
 
 
+@pytest.mark.slow
 def test_a_failed_trial_of_a_stock_sweep_costs_one_trial(command: Command, tmp_path):
     done = command("-m", *BASIC, *SMALL, "trainer.epochs=1", "optimizer.lr=1e38,1e-3")
     assert done.returncode == 3
@@ -46,6 +47,7 @@ def test_a_refused_sweep_leaves_an_existing_folder_as_it_is(command: Command, tm
     assert list((tmp_path / "mine").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_stock_optuna_sweeper_draws_from_an_interval(command: Command, tmp_path):
     done = command(
         "-m",

@@ -14,7 +14,8 @@ GRID = ("optimizer.lr=1e-2,1e-3", "model=resnet18,plain18")
 
 
 @pytest.mark.parametrize(
-    "launcher", ["local", pytest.param("joblib", marks=pytest.mark.slow), "basic"]
+    "launcher",
+    ["local", *(pytest.param(one, marks=pytest.mark.slow) for one in ("joblib", "basic"))],
 )
 def test_every_combination_runs_once_and_the_table_has_a_row_each(
     command: Command, tmp_path, launcher

@@ -119,6 +119,7 @@ def test_a_condition_leaves_a_key_as_the_configuration_has_it(app: App) -> None:
 # Explicit trials.
 
 
+@pytest.mark.slow
 def test_explicit_trials_are_the_whole_plan_or_run_first(app: App) -> None:
     trials = "hydra.sweeper.trials=[{x:7,y:1},{x:8}]"
     assert sweep(app, trials) == 0
