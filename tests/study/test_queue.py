@@ -62,11 +62,11 @@ def test_four_processes_claim_forty_tickets(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("storage", ["journal", "sqlite", "postgresql"])
-def test_eight_processes_claim_three_hundred_tickets(tmp_path, request, storage):
+def test_eight_processes_claim_many_tickets(tmp_path, request, storage):
     url = {"journal": None, "sqlite": f"sqlite:///{tmp_path}/study.db"}.get(storage, "")
     if url == "":
         url = request.getfixturevalue("empty_postgresql_url")
-    check_exact(8, 300, url, tmp_path)
+    check_exact(8, 150, url, tmp_path)
 
 
 @pytest.fixture

@@ -305,14 +305,14 @@ def test_a_foreign_configuration_is_the_one_that_hydra_composes(foreign, overrid
 
 
 @pytest.mark.slow
-@examples(60)
+@examples(40)
 @given(overrides=OUR_OVERRIDES)
 def test_our_configuration_is_the_one_that_hydra_composes_many(ours, overrides):
     assert_same(Composer(*ours), ours, overrides)
 
 
 @pytest.mark.slow
-@examples(60)
+@examples(40)
 @given(overrides=FOREIGN_OVERRIDES)
 def test_a_foreign_configuration_is_the_one_that_hydra_composes_many(foreign, overrides):
     assert_same(Composer(*foreign), foreign, overrides)

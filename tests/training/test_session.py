@@ -222,8 +222,8 @@ def test_many_runs_in_one_process_do_not_grow(tmp_path, cache_dir):
 
     some(9)
     before_mib = resident_mib()
-    some(36)
-    # A network of this kind has 45 MiB of weights, of which a leak would leave 36.
+    some(18)
+    # A network of this kind has 45 MiB of weights, of which a leak would leave 18.
     assert resident_mib() - before_mib < 100
 
 
