@@ -46,7 +46,7 @@ def running_server(*settings: str) -> Iterator[str]:
     if binaries is None:
         raise RuntimeError(MISSING)
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
-    options: dict[str, Any] = {"cwd": folder, **_as_user(folder)}
+    options: dict[str, Any] = {"cwd": folder, **as_user(folder)}
     try:
         subprocess.run(
             [binaries / "initdb", "-D", folder / "data", "-U", "tester", "-A", "trust", "-N"],
@@ -54,7 +54,7 @@ def running_server(*settings: str) -> Iterator[str]:
             capture_output=True,
             **options,
         )
-        port = _free_port()
+        port = free_port()
         command = [str(binaries / "postgres"), "-D", str(folder / "data"), "-p", str(port)]
         for setting in ("listen_addresses=127.0.0.1", "unix_socket_directories=", *settings):
             command += ["-c", setting]
@@ -79,7 +79,7 @@ def new_database(server_url: str) -> str:
     return f"{server_url.rpartition('/')[0]}/{name}"
 
 
-def _as_user(folder: Path) -> dict[str, Any]:
+def as_user(folder: Path) -> dict[str, Any]:
     """Arguments of Popen by which root becomes somebody else, who gets the folder."""
     if os.getuid() != 0:
         return {}
@@ -89,7 +89,8 @@ def _as_user(folder: Path) -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,8 +17,7 @@ import psutil
 import sqlalchemy
 from needs import skip_or_fail
 
-# The server refuses to run as root.
-_USERS = ("postgres", "nobody")
+from benchmarks.postgresql import MISSING, as_user, free_port, server_binaries
 
 
 class Server:
@@ -33,9 +29,9 @@ class Server:
     """
 
     def __init__(self, folder: Path, password: str | None = None) -> None:
-        self._folder, self._password, self._port = folder, password, _free_port()
+        self._folder, self._password, self._port = folder, password, free_port()
         self._binaries = _binaries()
-        self._options: dict[str, Any] = {"cwd": folder, **_as_user(folder)}
+        self._options: dict[str, Any] = {"cwd": folder, **as_user(folder)}
         secret = folder / "password"
         secret.write_text(password or "")
         words = ["-D", folder / "data", "-U", "tester", "-N"]
@@ -130,27 +126,7 @@ def running_server(password: str | None = None) -> Iterator[Server]:
 
 
 def _binaries() -> Path:
-    """The folder with initdb and postgres; Debian keeps them off the PATH."""
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    found = shutil.which("initdb")
-    folders += [Path(found).parent] if found else []
-    usable = [folder for folder in folders if (folder / "postgres").exists()]
-    if not usable:
-        skip_or_fail("postgres", "PostgreSQL's server is not installed: apt-get install postgresql")
-    return usable[0]
-
-
-def _as_user(folder: Path) -> dict[str, Any]:
-    """Arguments of Popen by which root becomes somebody else, who gets the folder."""
-    if os.getuid() != 0:
-        return {}
-    known = {user.pw_name: user for user in pwd.getpwall()}
-    user = next(known[name] for name in _USERS if name in known)
-    os.chown(folder, user.pw_uid, user.pw_gid)
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    found = server_binaries()
+    if found is None:
+        skip_or_fail("postgres", MISSING)
+    return found

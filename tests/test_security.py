@@ -48,10 +48,9 @@ PACKAGE = Path(trusted.__file__).parent
 _REASONS = {
     "sweep/local/child.py pickle.load": "from the parent, in a file without a name",
     "sweep/local/serve.py pickle.load": "from the parent, in a file without a name",
-    "sweep/local/pool.py pickle.loads": "from our own child, over a pair of sockets",
+    "sweep/local/serve.py pickle.loads": "from our own child or job: a private socket or folder",
     "sweep/slurm/start.py pickle.load": "from the sweep, in a folder private to the user",
     "sweep/slurm/member.py pickle_load": "from our own job, in a folder private to the user",
-    "sweep/slurm/crew.py pickle.loads": "from our own job, in a folder private to the user",
     "sweep/compose.py pickle.loads": "made in the same function, a copy",
     "sweep/job.py pickle.loads": "made in the same function, a copy",
     "sweep/cmaes.py pickle.Unpickler": "a subclass that knows nine names",

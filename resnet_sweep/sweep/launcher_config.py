@@ -11,6 +11,8 @@ from hydra.core.config_store import ConfigStore
 from resnet_sweep.faults import Fault, one_of
 
 AUTO = "auto"
+# Which slot the launcher has given to a process.
+SLOT_VARIABLE = "RESNET_SWEEP_SLOT"
 MPS_CHOICES = (AUTO, "never")
 
 

@@ -26,8 +26,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from resnet_sweep.faults import ConfigError, Fault, StorageError, UserError
+from resnet_sweep.sweep.launcher_config import SLOT_VARIABLE
 from resnet_sweep.sweep.ray_cluster import connect, options, room
-from resnet_sweep.sweep.worker import SLOT_VARIABLE, Worker, open_queue
+from resnet_sweep.sweep.worker import Worker, open_queue
 
 if TYPE_CHECKING:
     from ray import ObjectRef

@@ -20,6 +20,7 @@ from resnet_sweep.faults import StorageError
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.locks import FileLock
 from resnet_sweep.study.sessions import is_current
+from resnet_sweep.sweep.launcher_config import SLOT_VARIABLE
 from resnet_sweep.sweep.plan import Plan
 from resnet_sweep.sweep.stopping import StopFlag
 from resnet_sweep.sweep.task import find_hook, task_factory
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Which slot the launcher has given to this process.
-SLOT_VARIABLE = "RESNET_SWEEP_SLOT"
 # How often a cluster has started this worker again, if it has.
 LIFE_VARIABLE = "RESNET_SWEEP_LIFE"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from hydra.core.utils import JobReturn
 
 from resnet_sweep.sweep.interrupt import CountedSignals, Interrupted
 from resnet_sweep.sweep.local.process import SlotProcess
-from resnet_sweep.sweep.local.serve import JobReply, JobRequest, failed_return
+from resnet_sweep.sweep.local.serve import JobRequest, failed_return, unpack_return
 from resnet_sweep.sweep.local.slots import Slot
 
 log = logging.getLogger(__name__)
@@ -165,7 +164,7 @@ class Pool:
         if reply is None or reply.packed is None:
             self._bury(seat)
             return
-        self._returns[seat.job.position] = _unpack(reply, seat.job)
+        self._returns[seat.job.position] = unpack_return(reply.packed, seat.job.request.overrides)
         seat.job = None
 
     def _bury(self, seat: _Seat) -> None:
@@ -228,14 +227,3 @@ class Pool:
             if seat.process is not None:
                 seat.process.end()
                 seat.process = None
-
-
-def _unpack(reply: JobReply, job: _Job) -> JobReturn:
-    assert reply.packed is not None
-    try:
-        job_return: JobReturn = pickle.loads(reply.packed)  # noqa: S301 - our own process's
-    # A class of the user's may refuse to be made again.
-    except Exception as error:
-        text = f"what the job returned cannot be read: {type(error).__name__}: {error}"
-        return failed_return(job.request.overrides, RuntimeError(text))
-    return job_return

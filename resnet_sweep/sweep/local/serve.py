@@ -51,6 +51,34 @@ def failed_return(overrides: Sequence[str], error: BaseException) -> JobReturn:
     return job_return
 
 
+def pack_return(job_return: JobReturn) -> bytes:
+    """What a job returned, to be sent to another process; what cannot be sent has failed."""
+    from resnet_sweep.sweep.local.pickling import dumps
+
+    try:
+        return dumps(job_return)
+    # Whatever the objects of a user raise when they are asked for their state.
+    except Exception as error:
+        text = f"what the job returned cannot be sent: {type(error).__name__}: {error}"
+        return dumps(failed_return(job_return.overrides or (), RuntimeError(text)))
+
+
+def unpack_return(packed: bytes, overrides: Sequence[str]) -> JobReturn:
+    """What a job returned; what cannot be read has failed.
+
+    Args:
+        packed: By ``pack_return``, in a process or a job of our own.
+        overrides: Of the job.
+    """
+    try:
+        job_return: JobReturn = pickle.loads(packed)  # noqa: S301 - our own process's
+    # A class of the user's may refuse to be made again.
+    except Exception as error:
+        text = f"what the job returned cannot be read: {type(error).__name__}: {error}"
+        return failed_return(overrides, RuntimeError(text))
+    return job_return
+
+
 class JobServer:
     """Runs the jobs that come over a connection until it is closed or a signal comes.
 
@@ -116,7 +144,7 @@ class JobServer:
             job_return = failed_return(request.overrides, error)
         finally:
             self._is_in_job = False
-        return JobReply(_pack(job_return))
+        return JobReply(pack_return(job_return))
 
     def _run(self, request: JobRequest) -> JobReturn:
         work = self._work = self._work or self._unpack()
@@ -145,14 +173,3 @@ class JobServer:
             raise RuntimeError(f"the task cannot be loaded in another process: {text}") from error
         Singleton.set_state(work.singletons)
         return work
-
-
-def _pack(job_return: JobReturn) -> bytes:
-    from resnet_sweep.sweep.local.pickling import dumps
-
-    try:
-        return dumps(job_return)
-    # Whatever the objects of a user raise when they are asked for their state.
-    except Exception as error:
-        text = f"what the job returned cannot be sent: {type(error).__name__}: {error}"
-        return dumps(failed_return(job_return.overrides or (), RuntimeError(text)))

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from resnet_sweep.faults import ConfigError, Fault
-from resnet_sweep.sweep.launcher_config import AUTO
+from resnet_sweep.sweep.launcher_config import AUTO, SLOT_VARIABLE
 from resnet_sweep.sweep.local.gpus import VISIBLE, Gpu
 
-SLOT_VARIABLE = "RESNET_SWEEP_SLOT"
 # OpenMP's own comes first: the libraries of the other two follow it where theirs is not set.
 _OPENMP = "OMP_NUM_THREADS"
 _THREAD_VARIABLES = (_OPENMP, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

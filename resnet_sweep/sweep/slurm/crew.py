@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import signal
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from resnet_sweep.faults import StorageError
 from resnet_sweep.sweep.interrupt import CountedSignals, Interrupted
-from resnet_sweep.sweep.local.serve import JobRequest, failed_return
+from resnet_sweep.sweep.local.serve import JobRequest, failed_return, unpack_return
 from resnet_sweep.sweep.slurm import cluster
 from resnet_sweep.sweep.slurm.launcher import HOME
 from resnet_sweep.sweep.slurm.member import Member, SlurmJobError
@@ -312,7 +311,7 @@ class Crew:
     def _returns_of(self, member: Member) -> list[JobReturn]:
         if member.packed is not None:
             return [
-                _unpack(packed, request)
+                unpack_return(packed, request.overrides)
                 for packed, request in zip(member.packed, member.requests, strict=True)
             ]
         if self._worker is not None and (member.is_dismissed or member.was_cancelled):
@@ -326,16 +325,6 @@ class Crew:
 def _idle_return(request: JobRequest) -> JobReturn:
     job_return = JobReturn(overrides=list(request.overrides), status=JobStatus.COMPLETED)
     job_return.return_value = 0
-    return job_return
-
-
-def _unpack(packed: bytes, request: JobRequest) -> JobReturn:
-    try:
-        job_return: JobReturn = pickle.loads(packed)  # noqa: S301 - our own job's
-    # A class of the user's may refuse to be made again.
-    except Exception as error:
-        text = f"what the job returned cannot be read: {type(error).__name__}: {error}"
-        return failed_return(request.overrides, RuntimeError(text))
     return job_return
 
 

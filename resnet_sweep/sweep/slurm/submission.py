@@ -24,11 +24,12 @@ from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.files import replacing
 from resnet_sweep.signals import STOP_SIGNALS
 from resnet_sweep.study.locks import FileLock, is_held
+from resnet_sweep.sweep.launcher_config import SLOT_VARIABLE
 from resnet_sweep.sweep.slurm import cluster
 from resnet_sweep.sweep.slurm.config import SlurmLauncherConf
 from resnet_sweep.sweep.slurm.launcher import HOME
 from resnet_sweep.sweep.slurm.task import PAYLOAD, TIME_IS_UP, Order, run_jobs
-from resnet_sweep.sweep.worker import LIFE_VARIABLE, SLOT_VARIABLE
+from resnet_sweep.sweep.worker import LIFE_VARIABLE
 
 log = logging.getLogger(__name__)
 

@@ -13,16 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from hydra.core.utils import JobReturn
-
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.sweep.interrupt import CountedSignals, Interrupted
+from resnet_sweep.sweep.launcher_config import SLOT_VARIABLE
 from resnet_sweep.sweep.local.gpus import Gpu, installed_uuids, visible_gpus
 from resnet_sweep.sweep.local.mps import running_mps
-from resnet_sweep.sweep.local.pickling import dumps
 from resnet_sweep.sweep.local.pool import Pool, RestartRule
-from resnet_sweep.sweep.local.serve import JobRequest, failed_return
-from resnet_sweep.sweep.local.slots import SLOT_VARIABLE, Slot, count_cores, make_slots
+from resnet_sweep.sweep.local.serve import JobRequest, pack_return
+from resnet_sweep.sweep.local.slots import Slot, count_cores, make_slots
 from resnet_sweep.sweep.slurm import cluster
 from resnet_sweep.sweep.worker import LIFE_VARIABLE, worker_name
 
@@ -111,7 +109,7 @@ def run_jobs(order: Order) -> list[bytes]:
         except Interrupted as stopped:
             _come_back(stopped.signum)
             raise SystemExit(128 + stopped.signum) from None
-    return [_pack(one) for one in returns]
+    return [pack_return(one) for one in returns]
 
 
 class _Workers:
@@ -204,12 +202,3 @@ def _num_cores(environment: Mapping[str, str]) -> int:
     """Cores of this job; not all sites keep a job from using others."""
     told = environment.get("SLURM_CPUS_ON_NODE", "")
     return min(int(told), count_cores()) if told.isdecimal() else count_cores()
-
-
-def _pack(job_return: JobReturn) -> bytes:
-    try:
-        return dumps(job_return)
-    # Whatever the objects of a user raise when they are asked for their state.
-    except Exception as error:
-        text = f"what the job returned cannot be sent: {type(error).__name__}: {error}"
-        return dumps(failed_return(job_return.overrides or (), RuntimeError(text)))
