@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, configure_log, filter_overrides, setup_globals
+from hydra.core.utils import JobReturn, filter_overrides
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -92,23 +92,14 @@ class SlurmLauncher(Launcher):
         """
         # Every Hydra application of the environment imports this module.
         from resnet_sweep.sweep.interrupt import CountedSignals
+        from resnet_sweep.sweep.launching import begin_launch
         from resnet_sweep.sweep.local.payload import Work, write_payload
-        from resnet_sweep.sweep.local.serve import JobRequest
         from resnet_sweep.sweep.slurm.crew import Crew
 
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.task_function is not None
-        setup_globals()
-        configure_log(
-            self.config.hydra.hydra_logging,
-            self.config.hydra.verbose,
-            execution_whitelist=self.hydra_context.execution_whitelist,
-        )
-        requests = [
-            JobRequest(initial_job_idx + i, tuple(overrides))
-            for i, overrides in enumerate(job_overrides)
-        ]
+        requests = begin_launch(self.config, self.hydra_context, job_overrides, initial_job_idx)
         folder = Path(str(self.config.hydra.sweep.dir)).absolute()
         # A sweeper may have chosen another one since the launcher was set up.
         if faults := _line_faults("hydra.sweep.dir", str(folder)):
