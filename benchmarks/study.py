@@ -1,6 +1,6 @@
 """The published study whole, from the command to the report: ``-m study=lr_trials``.
 
-    python -m benchmarks.study --root FOLDER --device cuda            six trials of 20 epochs
+    python -m benchmarks.study --root FOLDER --device cuda            six trials, one seed
     python -m benchmarks.study --root FOLDER --size 64 --epochs 1 --images 320      on two cores
 
 Three settings of the optimizer on ResNet-50 and on Plain-50, with the study's own recipe: batch
@@ -99,6 +99,8 @@ def measure(args: argparse.Namespace, images: Images, gpu: Gpu | None, folder: P
     env = environment(gpu, folder / "cache")
     command = [*OURS, "-m", "study=lr_trials", *images.overrides, f"trainer.device={args.device}"]
     command += [*slots(args.workers, gpu is not None), "hydra.sweep.dir=study"]
+    # Six trials, as published, of which the study itself takes three seeds each.
+    command.append("hydra.sweeper.repeats=1")
     if args.epochs != RECIPE["epochs"]:
         command.append(f"trainer.epochs={args.epochs}")
     studies: list[Study] = []

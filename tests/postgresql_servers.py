@@ -30,6 +30,7 @@ class Server:
 
     def __init__(self, folder: Path, password: str | None = None) -> None:
         self._folder, self._password, self._port = folder, password, free_port()
+        self._answers = folder / "answers"
         self._binaries = _binaries()
         self._options: dict[str, Any] = {"cwd": folder, **as_user(folder)}
         secret = folder / "password"
@@ -47,9 +48,10 @@ class Server:
 
     @property
     def kill_command(self) -> str:
-        """What kills it in a shell, whichever of its lives it is in."""
+        """What kills it in a shell, once a life: who comes while it is dead waits for the next."""
         file = self._folder / "data" / "postmaster.pid"
-        return f"pid=$(head -1 {file}); kill -9 $pid $(pgrep -P $pid)"
+        claim = f"until mv {self._answers} {self._folder}/killed 2>/dev/null; do sleep 0.02; done"
+        return f"{claim}; pid=$(head -1 {file}); kill -9 $pid $(pgrep -P $pid)"
 
     @property
     def is_dead(self) -> bool:
@@ -74,10 +76,12 @@ class Server:
                     raise RuntimeError(f"PostgreSQL does not start: {log.read_text()}") from None
                 time.sleep(0.05)
             else:
+                self._answers.touch()
                 return
 
     def kill(self) -> None:
         """SIGKILL to all of its processes at once."""
+        self._answers.unlink(missing_ok=True)
         everybody = [psutil.Process(self._process.pid)]
         everybody += everybody[0].children(recursive=True)
         for one in everybody:
