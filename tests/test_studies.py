@@ -67,15 +67,56 @@ def test_lr_trials_are_the_published_ones_with_the_fixed_recipe(study, tmp_path)
     )
 
 
-def test_lr_search_is_a_pruned_study_for_each_network(study):
+def test_lr_trials_without_a_gpu_are_the_same_trials_with_more_seeds_of_the_third(study, tmp_path):
+    full, trial = study("study=lr_trials", f"data.root={tmp_path}")
+    cpu, small = study("study=lr_trials_cpu", f"data.root={tmp_path}")
+    assert full["repeats"] == 3
+    assert (cpu["repeats"], cpu["published"]) == (1, full["published"])
+    seeds = [values.pop("trainer.seed") for values in cpu["trials"]]
+    first, second, third = full["trials"]
+    assert cpu["trials"] == [first, second, third, third, third]
+    assert seeds == [0, 0, 0, 1, 2]
+    expected = trial("model=plain50")
+    expected.data.image_size = 64
+    assert small("model=plain50") == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "num_trials"), [("depth", 18), ("variants", 24), ("causes", 8), ("lr_search", 0)]
+)
+def test_a_study_is_small_with_scale_small_and_keeps_its_space(study, tmp_path, name, num_trials):
+    sizes = {"": (224, 20), "scale=small": (32, 6)}
+    spaces = []
+    for scale, (image_size, epochs) in sizes.items():
+        typed = [f"study={name}", f"data.root={tmp_path}", *filter(None, [scale])]
+        sweeper, trial = study(*typed)
+        spaces.append({**sweeper, "study_name": None})
+        config = trial()
+        assert check_config(config) == []
+        assert (config.data.image_size, config.trainer.epochs) == (image_size, epochs)
+        assert (config.scheduler, config.trainer.batch_size) == (ConstantConfig(warmup=0.0), 32)
+    assert (config.data.num_train, config.data.num_val, config.model.depth) == (1000, 400, 18)
+    assert spaces[0] == spaces[1]
+    texts = [text for text in (sweeper["params"] or {}).values() if "interval" not in text]
+    grid = np.prod([len(text.split(",")) for text in texts]) if texts else 0
+    assert max(grid, len(sweeper["trials"] or [])) == num_trials
+
+
+def test_lr_search_is_a_pruned_study_for_each_network(study, tmp_path):
     for model in ("resnet50", "plain18"):
         sweeper, trial = study("study=lr_search", f"model={model}")
         assert sweeper["study_name"] == f"lr_search-{model}"
         assert sweeper["n_trials"] == 20
         assert HydraConfig.get().runtime.choices["hydra/sweeper/pruner"] == "successive_halving"
-        ends = ("optimizer.lr=1e-5", "optimizer.momentum=0.99", "trainer.batch_size=64")
+        ends = ("optimizer.lr=1e-5", "optimizer.momentum=0.99", "optimizer.weight_decay=1e-6")
         assert {end.partition("=")[0] for end in ends} == set(sweeper["params"])
-        assert check_config(trial(*ends)) == []
+        config = trial(*ends, f"data.root={tmp_path}")
+        assert check_config(config) == []
+        assert (config.data.num_train, config.data.num_val, config.data.num_test) == (
+            2400,
+            600,
+            600,
+        )
 
 
 def test_confirm_repeats_the_best_of_a_study_with_seeds_of_its_own(study):
@@ -95,9 +136,12 @@ def test_confirm_trains_what_the_search_trained_with_new_seeds(command: Command,
         pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
     data = ("data=image_folder", "data.root=images", "data.image_size=32", "data.num_val=8")
+    data += ("data.num_train=null", "data.num_test=8")
     typed = ("model=resnet18", *data, "trainer.epochs=1", "trainer.threads=1")
     search = ("-m", "study=lr_search", *typed, "hydra.sweeper.n_trials=2")
-    small = "hydra.sweeper.params={optimizer.lr: 'interval(1e-4,1e-3)', trainer.batch_size: '8,16'}"
+    small = (
+        "hydra.sweeper.params={optimizer.lr: 'interval(1e-4,1e-3)', optimizer.momentum: '0.8,0.9'}"
+    )
     done = command(*search, small.replace(" ", ""))
     assert done.returncode == 0, done.stderr
     again = ("-m", "study=confirm", "hydra.sweeper.trials.study=outputs/lr_search-resnet18")
@@ -113,7 +157,7 @@ def test_confirm_trains_what_the_search_trained_with_new_seeds(command: Command,
         return found, found["trainer"].pop("seed")
 
     expected, seed = config(outputs / "lr_search-resnet18" / best.folder)
-    assert (expected["model"]["depth"], expected["scheduler"]["name"], seed) == (18, "cosine", 0)
+    assert (expected["model"]["depth"], expected["scheduler"]["name"], seed) == (18, "constant", 0)
     trial = outputs / "confirm-lr_search-resnet18" / "trials" / "0"
     assert [config(trial / str(i)) for i in (0, 1)] == [(expected, 1000), (expected, 1001)]
 
