@@ -1,0 +1,86 @@
+"""Numbers of runs as the pages write them, with their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from resnet_sweep.report.statistics import (
+    Estimate,
+    difference_of_proportions,
+    t_interval,
+    wilson,
+)
+from resnet_sweep.report.verdicts import decimals
+
+LAST = "last_val_accuracy"
+_NUM_IMAGES = {LAST: "num_val_images", "test_accuracy": "num_test_images"}
+
+
+def accuracy(runs: pd.DataFrame, column: str = LAST) -> Estimate:
+    """The accuracy of a setting, from its runs.
+
+    Args:
+        runs: Of one setting; one run, or one for each of several seeds.
+        column: An accuracy that was not chosen for being high.
+
+    Returns:
+        Of one run its Wilson 95% interval, which is of the images; of several the mean and its t
+        interval, which is of the seeds.
+    """
+    values = runs[column].dropna()
+    if len(values) != 1:
+        return t_interval(values)
+    num_images = float(runs[_NUM_IMAGES[column]].loc[values.index[0]])
+    low, high = wilson(float(values.iloc[0]) * num_images, num_images)
+    return Estimate(float(values.iloc[0]), float(low), float(high)).within(0, 1)
+
+
+def difference(a: pd.DataFrame, b: pd.DataFrame, column: str = LAST) -> Estimate:
+    """How much better a is than b.
+
+    Args:
+        a: Runs of one setting.
+        b: Runs of another, with the same seeds.
+        column: An accuracy.
+
+    Returns:
+        Of one run each Newcombe's interval, as if of different images, which is wider than that
+        of the same ones in ``report.html``; of several the t interval of the differences seed by
+        seed.
+    """
+    if len(a) == 1 and len(b) == 1:
+        counts: list[float] = []
+        for runs in (a, b):
+            num_images = float(runs[_NUM_IMAGES[column]].iloc[0])
+            counts += [float(runs[column].iloc[0]) * num_images, num_images]
+        return difference_of_proportions(*counts)
+    by_seed = [runs.set_index("seed")[column] for runs in (a, b)]
+    return t_interval((by_seed[0] - by_seed[1]).dropna())
+
+
+def text(estimate: Estimate, num: int = 3) -> str:
+    """``0.643 (0.604 - 0.681)``; the number alone where it has no interval, empty without one."""
+    if math.isnan(estimate.value):
+        return ""
+    value = decimals(estimate.value, num)
+    if math.isnan(estimate.low):
+        return value
+    return f"{value} ({decimals(estimate.low, num)} - {decimals(estimate.high, num)})"
+
+
+def each(values: Sequence[float] | pd.Series, num: int = 3) -> str:
+    """``0.568, 0.602, 0.590``: what every seed has reached."""
+    return ", ".join(decimals(float(one), num) for one in values if not math.isnan(float(one)))
+
+
+def number(value: float) -> str:
+    """A learning rate or the like, as it is typed."""
+    return f"{value:g}"
+
+
+def duration(seconds: float) -> str:
+    """``96 min`` or ``48 s``."""
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"

@@ -1,0 +1,120 @@
+"""Pictures of a study, made of its history alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Of two classes that are equally frequent.
+CHANCE = 0.5
+# Okabe and Ito's, which colour-blind readers tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+# A line's name, with its runs and its colour.
+Lines = Mapping[str, tuple[pd.DataFrame, str]]
+_GREY = "#777777"
+
+
+def grid_of_curves(
+    history: pd.DataFrame,
+    panels: Mapping[str, Lines],
+    marks: Mapping[str, Sequence[tuple[float, str]]],
+    chance: float,
+) -> Figure:
+    """Validation accuracy by epoch, a panel a setting, a line a run.
+
+    Args:
+        history: A row a run and epoch.
+        panels: By title.
+        marks: By title, published accuracies with their colours: dashed.
+        chance: Dotted.
+    """
+    figure = Figure(figsize=(4.0 * len(panels), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for one, (title, lines) in zip(axes, panels.items(), strict=True):
+        for name, (runs, colour) in lines.items():
+            _draw(one, history, runs, name, colour)
+        for value, colour in marks.get(title, ()):
+            one.axhline(value, color=colour, linestyle="--", linewidth=1.2)
+        one.axhline(chance, color=_GREY, linestyle=":", linewidth=1)
+        one.set_title(title)
+        one.set_xlabel("epoch")
+        one.grid(alpha=0.25)
+    axes[0].set_ylabel("validation accuracy")
+    if any(marks.values()):
+        axes[0].plot([], [], color=_GREY, linestyle="--", label="published, best epoch")
+    axes[0].plot([], [], color=_GREY, linestyle=":", label="chance")
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _draw(axes: Axes, history: pd.DataFrame, runs: pd.DataFrame, name: str, colour: str) -> None:
+    label: str | None = name
+    for curve in curves_of(history, runs):
+        axes.plot(curve["epoch"], curve["val_accuracy"], color=colour, linewidth=1.6, label=label)
+        label = None
+
+
+def curves_of(history: pd.DataFrame, runs: pd.DataFrame) -> list[pd.DataFrame]:
+    """The epochs of each of some runs.
+
+    Args:
+        history: Of several sweeps.
+        runs: Some rows of the table of runs.
+    """
+    folders = history.groupby("folder", sort=False)
+    return [folders.get_group(folder).sort_values("epoch") for folder in runs["folder"]]
+
+
+def whiskers(
+    groups: Mapping[str, Sequence[tuple[str, float, float, float]]], label: str, places_label: str
+) -> Figure:
+    """Numbers with their intervals, grouped.
+
+    Args:
+        groups: By name, which is the legend's: place on the axis, value, lower and upper bound;
+            bounds that are NaN are not drawn.
+        label: Of the vertical axis.
+        places_label: Of the horizontal one.
+    """
+    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    places = list(dict.fromkeys(place for rows in groups.values() for place, *_ in rows))
+    for i, (name, rows) in enumerate(groups.items()):
+        shift = (i - (len(groups) - 1) / 2) * 0.12
+        at = [places.index(place) + shift for place, *_ in rows]
+        values = [value for _, value, _, _ in rows]
+        below = [max(value - low, 0) for _, value, low, _ in rows]
+        above = [max(high - value, 0) for _, value, _, high in rows]
+        colour = COLOURS[i % len(COLOURS)]
+        axes.errorbar(at, values, (below, above), fmt="o", color=colour, capsize=3, label=name)
+    axes.set_xticks(range(len(places)), places)
+    axes.set_ylabel(label)
+    axes.set_xlabel(places_label)
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def best_so_far(panels: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
+    """The best objective of the trials until then, by the epochs that all of them have trained.
+
+    Args:
+        panels: By title, the runs of each search by name, in the order in which they began.
+    """
+    figure = Figure(figsize=(4.4 * len(panels), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for one, (title, searches) in zip(axes, panels.items(), strict=True):
+        for i, (name, runs) in enumerate(searches.items()):
+            epochs = runs["epochs"].fillna(0).cumsum()
+            best = runs["objective"].where(runs["state"] == "COMPLETE").cummax().ffill()
+            one.step(epochs, best, where="post", color=COLOURS[i], linewidth=1.8, label=name)
+        one.set_title(title)
+        one.set_xlabel("epochs trained by the whole search")
+        one.grid(alpha=0.25)
+    axes[0].set_ylabel("best validation accuracy so far")
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
