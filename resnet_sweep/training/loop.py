@@ -281,7 +281,13 @@ class Trainer:
         state = self.state
         assert state.last_predictions is not None
         state.write_metrics()
-        state.write_best(self.data.classes)
+        state.write_best(
+            {
+                "classes": list(self.data.classes),
+                "mean": self.data.mean.tolist(),
+                "std": self.data.std.tolist(),
+            }
+        )
         test = self._test(raise_if_stopped)
         self.folder.write_predictions(
             self.data.val,

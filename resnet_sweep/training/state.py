@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -154,19 +154,15 @@ class RunState:
             self._is_handed_over = True
             self._last_save_s = time.monotonic()
 
-    def write_best(self, classes: Sequence[str]) -> None:
+    def write_best(self, data: Mapping[str, Any]) -> None:
         """Starts to write the best epoch's weights; they are there after ``close``.
 
         Args:
-            classes: Names of the classes, by their numbers.
+            data: What must be known of it to use the weights elsewhere; plain values.
         """
         # Of a checkpoint that failed nobody needs to know any more.
         self._settle(waits=True)
-        contents = {
-            "model": self.best["model"],
-            "row": self.best["row"],
-            "classes": list(classes),
-        }
+        contents = {"model": self.best["model"], "row": self.best["row"], **data}
         self._writer.start(contents, self._folder.best_checkpoint)
 
     def close(self) -> None:

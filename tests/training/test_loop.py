@@ -134,6 +134,8 @@ def test_best_weights_give_the_best_epochs_accuracy(data, tmp_path):
     result = fit(trainer)
     stored = torch.load(tmp_path / "best.pt", weights_only=True)
     assert stored["classes"] == list(data.classes)
+    # Without the images nobody could know them, nor use the weights.
+    assert (stored["mean"], stored["std"]) == (data.mean.tolist(), data.std.tolist())
     trainer.model.load_state_dict(stored["model"])
     trainer.model.eval()
     correct = sum(

@@ -128,7 +128,7 @@ def test_the_best_epoch_is_written_with_the_last_and_taken_up(training, tmp_path
     assert other.state.best["row"] == {"epoch": 2, "val_accuracy": 0.9}
     assert (other.network[0].weight == 3).all()
     assert all((tensor == 3).all() for tensor in other.optimizer.momentum)
-    other.state.write_best(["cat", "dog"])
+    other.state.write_best({"classes": ["cat", "dog"]})
     other.state.close()
     best = read_tensors(training.folder.best_checkpoint)
     assert best["classes"] == ["cat", "dog"]
@@ -189,7 +189,7 @@ def test_a_failed_checkpoint_is_due_again_without_another_epoch(failed):
 
 def test_a_failed_checkpoint_is_no_matter_when_the_run_has_come_to_its_end(failed):
     with failed.state:
-        failed.state.write_best(["cat", "dog"])
+        failed.state.write_best({"classes": ["cat", "dog"]})
     assert failed.folder.best_checkpoint.exists()
 
 
@@ -197,7 +197,7 @@ def test_best_weights_that_cannot_be_written_end_the_run(training, tmp_path):
     training.epoch(1)
     training.folder.path = tmp_path / "gone"
     with pytest.raises(FileNotFoundError, match=r"gone/best\.pt"), training.state:
-        training.state.write_best(["cat", "dog"])
+        training.state.write_best({"classes": ["cat", "dog"]})
 
 
 def test_metrics_that_cannot_be_written_are_written_with_the_next_epoch(training, caplog):
