@@ -15,13 +15,16 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from resnet_sweep.config import register_schema
+from resnet_sweep.data.config import DATA_CONFIGS, AugmentConfig
+from resnet_sweep.models.config import ModelConfig
 from resnet_sweep.sweep.slurm.config import SlurmLauncherConf
-from resnet_sweep.training.config import TrainerConfig
+from resnet_sweep.training.config import OPTIMIZER_CONFIGS, SCHEDULER_CONFIGS, TrainerConfig
 
 SPEED = (ROOT / "docs" / "speed.md").read_text()
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "benchmarks" / "RESULTS.md",
 ]
 COMMANDS = [
@@ -40,14 +43,37 @@ BENCHMARKS = sorted(
 )
 # Later overrides win, so that the commands take seconds.
 FEW = ("data.num_train=64", "data.num_val=20", "trainer.epochs=1", "trainer.threads=1")
-SETTINGS = {field.name for field in dataclasses.fields(TrainerConfig)}
+GROUPS = {
+    "model": [ModelConfig],
+    "data": DATA_CONFIGS,
+    "optimizer": OPTIMIZER_CONFIGS,
+    "scheduler": SCHEDULER_CONFIGS,
+    "trainer": [TrainerConfig],
+}
+AUGMENT = {field.name for field in dataclasses.fields(AugmentConfig)}
 
 
-def test_every_setting_of_the_trainer_is_in_the_readme():
-    row = next(
-        line for line in PAGES[0].read_text().splitlines() if line.startswith("| `trainer` |")
-    )
-    assert {name for name in SETTINGS if f"`{name}`" not in row} == set()
+@pytest.mark.parametrize("group", sorted(GROUPS))
+def test_every_setting_is_on_the_page_on_configuration(group: str):
+    section = CONFIGURATION.split(f"\n## {group}\n")[1].split("\n## ")[0]
+    names = {
+        name
+        for config in GROUPS[group]
+        for name in OmegaConf.to_container(OmegaConf.structured(config))
+    }
+    names |= {f"augment.{name}" for name in AUGMENT} if "augment" in names else set()
+    # Which choice it is, and what makes a network of ours, is the group's to say.
+    names -= {"name", "augment", "depth", "plain"}
+    assert {name for name in names if f"`{name}`" not in section} == set()
+
+
+def test_the_page_on_configuration_tells_the_trainers_defaults():
+    section = CONFIGURATION.split("\n## trainer\n")[1]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", section, flags=re.MULTILINE))
+    assert len(rows) > 10
+    defaults = OmegaConf.to_container(OmegaConf.structured(TrainerConfig()))
+    told = {name: OmegaConf.create(f"value: {default}").value for name, default in rows.items()}
+    assert told == {name: defaults[name] for name in told}
 
 
 def test_the_switches_are_settings_with_these_defaults():
@@ -69,12 +95,27 @@ def test_every_benchmark_has_the_options_that_are_typed(line: str):
         program.build_parser().parse_args(arguments)
 
 
-@pytest.mark.parametrize(
-    "target", sorted({t for page in PAGES for t in re.findall(r"\]\(([^)#\s]*)", page.read_text())})
-)
-def test_every_link_to_a_file_leads_somewhere(target: str):
-    if target and "://" not in target:
-        assert any((page.parent / target).exists() for page in PAGES if target in page.read_text())
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path):
+    text = page.read_text()
+    targets = re.findall(r"\]\(([^)\s]+)", text) + re.findall(r'src="([^"]+)"', text)
+    dead = []
+    for target in targets:
+        file, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        there = page.parent / file if file else page
+        if not there.exists() or (anchor and anchor not in anchors_of(there.read_text())):
+            dead.append(target)
+    assert dead == []
+
+
+def anchors_of(text: str) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    headings = re.findall(
+        r"^#+ (.*)", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in headings}
 
 
 @pytest.mark.parametrize("line", SWEEPS)

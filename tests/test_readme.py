@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type, typed."""
+"""What the README promises a newcomer, and what it tells them to type, typed."""
 
 import re
 import shlex
@@ -9,12 +9,17 @@ from commands import ROOT, Command
 from studies import StudyOnDisk
 
 README = (ROOT / "README.md").read_text()
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+PEERS = README.split("## Beside other tools")[1].split("##")[0]
+# Where the README sends its reader for what it once said itself.
+PAGES = [README, CONFIGURATION, (ROOT / "docs" / "results.md").read_text()]
 COMMANDS = [
     line
-    for block in BLOCKS
+    for page, begin in zip(PAGES, ("", "", ".report"), strict=True)
+    for block in re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
     for line in block.splitlines()
-    if line.startswith("python -m resnet_sweep")
+    if line.startswith(f"python -m resnet_sweep{begin}")
 ]
 # Later overrides win, so that the commands take seconds.
 FEW = ("data.num_train=64", "data.num_val=20", "trainer.epochs=1", "trainer.threads=1")
@@ -36,14 +41,24 @@ def test_the_set_up_is_two_command_lines():
     ]
 
 
-def test_every_choice_is_in_the_readme():
-    for group in ("model", "data", "optimizer", "scheduler", "trainer"):
-        row = next(line for line in README.splitlines() if line.startswith(f"| `{group}`"))
-        names = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
-        if group == "model":
-            # The plain twins stand as a range.
-            names = {name for name in names if name.startswith("resnet")} | {"plain18", "plain152"}
-        assert all(f"`{name}`" in row for name in names), names
+@pytest.mark.parametrize("group", ["model", "data", "optimizer", "scheduler", "trainer", "scale"])
+def test_every_choice_is_on_the_page_on_configuration(group: str):
+    row = re.search(rf"^\| (\[`{group}`\]\(#{group}\)|`{group}`) \|.*", CONFIGURATION, flags=re.M)
+    assert row is not None
+    names = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
+    assert {name for name in names if f"`{name}`" not in row[0]} == set()
+
+
+def test_what_is_ours_in_the_table_of_tools_is_tested():
+    """A cell leads to the file of a test; its title is the test's name."""
+    rows = [line.split(" | ") for line in PEERS.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 15
+    assert {len(row) for row in rows} == {6}
+    for name, ours, *others in rows:
+        assert {cell.strip(" |") for cell in others} <= {"yes", "no", "partly", "?"}, name
+        if ours != "no":
+            file, test = re.fullmatch(r'\[[^]]+\]\((\S+) "(\w+)"\)', ours).groups()
+            assert f"def {test}(" in (ROOT / file).read_text(), name
 
 
 @pytest.mark.slow
@@ -64,8 +79,9 @@ def test_every_command_works(command: Command, tmp_path: Path, line: str):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_refusal_in_the_readme_is_what_is_printed(command: Command):
-    block = README.split("$ python -m resnet_sweep ")[1].split("```")[0]
+def test_the_refusal_on_the_page_on_errors_is_what_is_printed(command: Command):
+    errors = (ROOT / "docs" / "errors.md").read_text()
+    block = errors.split("$ python -m resnet_sweep ")[1].split("```")[0]
     typed, _, said = block.partition("\n")
     done = command(*typed.split())
     assert done.returncode == 2
