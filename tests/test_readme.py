@@ -18,7 +18,7 @@ COMMANDS = [
     line
     for page, begin in zip(PAGES, ("", "", ".report"), strict=True)
     for block in re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
-    for line in block.splitlines()
+    for line in block.replace("\\\n", "").splitlines()
     if line.startswith(f"python -m resnet_sweep{begin}")
 ]
 # Later overrides win, so that the commands take seconds.
