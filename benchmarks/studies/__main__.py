@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the study that is named."""
     parser = build_parser()
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     study, folder = STUDIES[args.study], args.docs / args.study
     if args.page:
         if not (folder / "study.json").exists():

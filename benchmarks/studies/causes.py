@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmarks.studies.epochs import largest_losses
 from benchmarks.studies.numbers import accuracy, each, text
 from benchmarks.studies.pictures import whiskers
 from benchmarks.studies.study import Section, Study, Sweep, Tables
@@ -29,7 +30,6 @@ def causes_table(runs: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
         runs: Of ``load_results``.
         history: Of ``load_history``.
     """
-    worst = history.groupby("folder")["val_loss"].max()
     rows = []
     for ticket, part in runs.groupby("ticket", sort=True):
         learned = int(part["learned"].fillna(False).sum())
@@ -40,7 +40,7 @@ def causes_table(runs: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
                 "last epoch": each(part["last_val_accuracy"]),
                 "mean or interval (95%)": text(accuracy(part)),
                 "learned": f"{learned} of {len(part)}",
-                "largest validation loss": each(worst[part["folder"]].tolist(), 1),
+                "largest validation loss": each(largest_losses(history, part), 1),
             }
         )
     return pd.DataFrame(rows)

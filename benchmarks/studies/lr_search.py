@@ -33,7 +33,7 @@ def sweeps(networks: tuple[str, ...], *more: str) -> tuple[Sweep, ...]:
     """
     found = []
     for network in networks:
-        base = ("study=lr_search", f"model={network}", *more)
+        base = ("study=lr_search", f"model={network}", "hydra.sweeper.sampler.seed=0", *more)
         for way, (_, typed) in WAYS.items():
             name = f"{way}-{network}"
             found.append(Sweep(name, (*base, *typed, f"hydra.sweeper.study_name={name}")))
@@ -177,7 +177,7 @@ STUDY = Study(
     "halving, beside the same search without pruning and a random one.",
     sweeps={
         "full": sweeps(("resnet50", "plain50")),
-        "small": sweeps(("resnet18", "plain18"), "scale=small"),
+        "small": sweeps(("resnet18", "plain18"), "scale=small", "hydra.sweeper.n_trials=12"),
     },
     sections=_sections,
     pictures={"progress": _progress},

@@ -27,15 +27,15 @@ def accuracy(runs: pd.DataFrame, column: str = LAST) -> Estimate:
         column: An accuracy that was not chosen for being high.
 
     Returns:
-        Of one run its Wilson 95% interval, which is of the images; of several the mean and its t
-        interval, which is of the seeds.
+        NaN where no run has come to its end. Of one run its Wilson 95% interval, which is of the
+        images; of several the mean and its t interval, which is of the seeds.
     """
-    values = runs[column].dropna()
-    if len(values) != 1:
-        return t_interval(values)
-    num_images = float(runs[_NUM_IMAGES[column]].loc[values.index[0]])
-    low, high = wilson(float(values.iloc[0]) * num_images, num_images)
-    return Estimate(float(values.iloc[0]), float(low), float(high)).within(0, 1)
+    known = runs.dropna(subset=[column, _NUM_IMAGES[column]])
+    if len(known) != 1:
+        return t_interval(known[column])
+    value, num_images = float(known[column].iloc[0]), float(known[_NUM_IMAGES[column]].iloc[0])
+    low, high = wilson(value * num_images, num_images)
+    return Estimate(value, float(low), float(high))
 
 
 def difference(a: pd.DataFrame, b: pd.DataFrame, column: str = LAST) -> Estimate:
@@ -62,13 +62,13 @@ def difference(a: pd.DataFrame, b: pd.DataFrame, column: str = LAST) -> Estimate
 
 
 def text(estimate: Estimate, num: int = 3) -> str:
-    """``0.643 (0.604 - 0.681)``; the number alone where it has no interval, empty without one."""
+    """``0.643 (0.604 to 0.681)``; the number alone where it has no interval, empty without one."""
     if math.isnan(estimate.value):
         return ""
     value = decimals(estimate.value, num)
     if math.isnan(estimate.low):
         return value
-    return f"{value} ({decimals(estimate.low, num)} - {decimals(estimate.high, num)})"
+    return f"{value} ({decimals(estimate.low, num)} to {decimals(estimate.high, num)})"
 
 
 def each(values: Sequence[float] | pd.Series, num: int = 3) -> str:

@@ -8,6 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.studies.epochs import epochs_of
+
 # Of two classes that are equally frequent.
 CHANCE = 0.5
 # Okabe and Ito's, which colour-blind readers tell apart.
@@ -53,20 +55,9 @@ def grid_of_curves(
 
 def _draw(axes: Axes, history: pd.DataFrame, runs: pd.DataFrame, name: str, colour: str) -> None:
     label: str | None = name
-    for curve in curves_of(history, runs):
+    for curve in epochs_of(history, runs):
         axes.plot(curve["epoch"], curve["val_accuracy"], color=colour, linewidth=1.6, label=label)
         label = None
-
-
-def curves_of(history: pd.DataFrame, runs: pd.DataFrame) -> list[pd.DataFrame]:
-    """The epochs of each of some runs.
-
-    Args:
-        history: Of several sweeps.
-        runs: Some rows of the table of runs.
-    """
-    folders = history.groupby("folder", sort=False)
-    return [folders.get_group(folder).sort_values("epoch") for folder in runs["folder"]]
 
 
 def whiskers(
