@@ -13,6 +13,8 @@ from commands import ROOT, Command
 
 # Two torch processes with all cores each slow one another several times.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Commands that are measured take all cores all the same; threads that wait must not spin.
+os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def pytest_configure(config: pytest.Config) -> None:
