@@ -1,4 +1,4 @@
-"""Entrypoint: ``python -m resnet_sweep``, with ``-m`` for a sweep."""
+"""Entrypoint: ``python -m resnet_sweep`` or ``resnet-sweep``, with ``-m`` for a sweep."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.app import run_trial
-from resnet_sweep.command import Command
+from resnet_sweep.command import Command, check_shown, take_trusted
+from resnet_sweep.completion import answer, correct_help, is_asked
 from resnet_sweep.config import register_schema
 from resnet_sweep.faults import ConfigError, UserError
-from resnet_sweep.models.allow import take_allow
-from resnet_sweep.models.config import allow
 from resnet_sweep.outcome import ExitCode, Typed, Verdict, leave_quietly
 from resnet_sweep.paths import config_dir
 from resnet_sweep.refusals import REFUSED, faults_of
+from resnet_sweep.started import started_as
+from resnet_sweep.training.environment import versions
 from resnet_sweep.training.failures import Stopped
-from resnet_sweep.trusted import execution_whitelist, guard_plugins, typed_commands
+from resnet_sweep.trusted import execution_whitelist, guard_plugins
 
 # With it Hydra raises what it would otherwise print with a traceback and exit code 1.
 _RAISE_VARIABLE = "HYDRA_FULL_ERROR"
@@ -34,20 +35,19 @@ def main() -> NoReturn:
     """
     wants_tracebacks = os.environ.get(_RAISE_VARIABLE) == "1"
     os.environ[_RAISE_VARIABLE] = "1"
-    Typed.arguments = tuple(sys.argv[1:])
+    Typed.program, Typed.arguments = tuple(started_as()), tuple(sys.argv[1:])
+    sys.argv[0] = sys.argv[0].replace(__file__, "python -m resnet_sweep")  # Hydra shows it.
     # A closed pipe (`| head`) must not fill the terminal with what could not be written.
     logging.raiseExceptions = False
     try:
-        sys.argv[1:] = take_allow(sys.argv[1:])
-        allow(typed_commands(sys.argv[1:]))
-        guard_plugins()
-        register_schema()
-        hydra.main(
-            config_path=str(config_dir()),
-            config_name="config",
-            execution_whitelist=execution_whitelist(),
-        )(run_trial)()
-        _check_shown()
+        if is_asked(sys.argv[1:]):
+            answer(sys.argv[1:], _run_hydra)
+        elif "--version" in sys.argv[1:]:
+            print(", ".join(" ".join(pair) for pair in versions().items()))
+        else:
+            sys.argv[1:] = take_trusted(sys.argv[1:])
+            _run_hydra()
+            check_shown(sys.argv[1:])
     except Stopped as stop:
         sys.exit(128 + stop.signum)
     except KeyboardInterrupt:
@@ -61,12 +61,15 @@ def main() -> NoReturn:
     sys.exit(Verdict.exit_code or ExitCode.ALL_ENDED)
 
 
-def _check_shown() -> None:
-    """Tells what is wrong with a configuration that was printed."""
-    command = Command.typed(sys.argv[1:])
-    faults = command.shown_faults() if command.shows_config else []
-    if faults:
-        raise ConfigError(faults)
+def _run_hydra() -> None:
+    guard_plugins()
+    correct_help()
+    register_schema()
+    hydra.main(
+        config_path=str(config_dir()),
+        config_name="config",
+        execution_whitelist=execution_whitelist(),
+    )(run_trial)()
 
 
 def _exit_code(error: Exception, wants_tracebacks: bool) -> int:

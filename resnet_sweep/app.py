@@ -406,4 +406,4 @@ def _shown(folder: RunFolder) -> str:
 
 def _command_to_go_on(folder: RunFolder) -> str:
     typed = [word for word in Typed.arguments if not word.startswith("hydra.run.dir=")]
-    return shlex.join(["python", "-m", "resnet_sweep", *typed, f"hydra.run.dir={_shown(folder)}"])
+    return shlex.join([*Typed.program, *typed, f"hydra.run.dir={_shown(folder)}"])

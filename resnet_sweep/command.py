@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from resnet_sweep.config import composed_faults
-from resnet_sweep.faults import Fault
+from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.models.allow import take_allow
+from resnet_sweep.models.config import allow
 from resnet_sweep.paths import config_dir
 from resnet_sweep.refusals import REFUSED, all_faults
+from resnet_sweep.trusted import typed_commands
 
 
 @dataclass(frozen=True)
@@ -45,17 +48,7 @@ class Command:
         Args:
             arguments: Without the program's name.
         """
-        parser = argparse.ArgumentParser(add_help=False)
-        parser.add_argument("overrides", nargs="*")
-        parser.add_argument("--multirun", "-m", action="store_true")
-        parser.add_argument("--cfg", "-c")
-        # Their values are no overrides.
-        parser.add_argument("--package", "-p")
-        parser.add_argument("--info", "-i", nargs="?")
-        parser.add_argument("--experimental-rerun")
-        for name, short in (("dir", "-cd"), ("name", "-cn"), ("path", "-cp")):
-            parser.add_argument(f"--config-{name}", short)
-        found, _ = parser.parse_known_args(list(arguments))
+        found = get_args(arguments)
         root = config_dir() if found.config_path is None else Path(found.config_path)
         return cls(
             overrides=tuple(found.overrides),
@@ -113,3 +106,35 @@ class Command:
     def shown_faults(self) -> list[Fault]:
         """What is wrong with the configuration that was printed."""
         return composed_faults(self.compose(self.overrides))
+
+
+def take_trusted(arguments: list[str]) -> list[str]:
+    """Takes note of what is trusted because it is typed: modules, and settings that are commands.
+
+    Args:
+        arguments: Without the program's name.
+
+    Returns:
+        Those that are for Hydra.
+
+    Raises:
+        ConfigError: ``--allow`` has no module.
+    """
+    rest = take_allow(arguments)
+    allow(typed_commands(rest))
+    return rest
+
+
+def check_shown(arguments: Sequence[str]) -> None:
+    """Refuses a faulty configuration after it was printed, with ``--cfg``.
+
+    Args:
+        arguments: Without the program's name.
+
+    Raises:
+        ConfigError: Something is wrong with it.
+    """
+    command = Command.typed(arguments)
+    faults = command.shown_faults() if command.shows_config else []
+    if faults:
+        raise ConfigError(faults)

@@ -108,7 +108,7 @@ def _is_ours(config: DictConfig) -> bool:
 
 
 def _multirun_command() -> str:
-    return shlex.join(["python", "-m", "resnet_sweep", "-m", *Typed.arguments])
+    return shlex.join([*Typed.program, "-m", *Typed.arguments])
 
 
 def _refuse(error: UserError) -> NoReturn:

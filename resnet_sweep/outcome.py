@@ -26,8 +26,9 @@ class Verdict:
 
 
 class Typed:
-    """What the user typed behind the program's name, for the command that goes on."""
+    """What the user typed, the program and its arguments, for the command that goes on."""
 
+    program: tuple[str, ...] = ("python", "-m", "resnet_sweep")
     arguments: tuple[str, ...] = ()
 
 

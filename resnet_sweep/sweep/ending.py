@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from resnet_sweep.files import replacing
+from resnet_sweep.started import typed_again
 from resnet_sweep.study.queue import Queue
 from resnet_sweep.study.standing import INTERRUPTED
 from resnet_sweep.study.tickets import NUM_SHOWN
@@ -61,8 +62,6 @@ def finish(sweep: Sweep, queue: Queue, task: Task, error: BaseException | None) 
     # It tells the same command that the tables are whole.
     sweep.study.set_user_attr(NUM_SHOWN, queue.ledger.num_ended())
     if num_left and not has_failed:
-        from resnet_sweep.sweep.engine import typed_again
-
         left = "1 trial is left" if num_left == 1 else f"{num_left} trials are left"
         print(f"{left}; to go on: {typed_again()}", file=sys.stderr)
     if error is not None:
@@ -89,8 +88,6 @@ def end_unfinished(sweep: Sweep, error: BaseException) -> NoReturn:
         SystemExit: After a signal.
         BaseException: ``error``.
     """
-    from resnet_sweep.sweep.engine import typed_again
-
     print(f"the sweep has not come to its end; to go on: {typed_again()}", file=sys.stderr)
     try:
         # Whoever was asked to stop, and could not tell the storage, was stopped all the same.

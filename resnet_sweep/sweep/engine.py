@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from resnet_sweep.faults import ConfigError
 from resnet_sweep.files import replacing
+from resnet_sweep.started import started_as
 from resnet_sweep.study.folder import StudyFolder
 from resnet_sweep.study.reading import holds_study
 from resnet_sweep.study.sessions import Session
@@ -372,15 +372,3 @@ def refuse(faults: Sequence[Any]) -> None:
 def shown_path(path: Path, base: Path) -> str:
     """A path as seen from where the user is, if it is below."""
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
-
-
-def started_as() -> list[str]:
-    """How this process was started, without what was typed behind the program's name."""
-    return ["python", *sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]]
-
-
-def typed_again() -> str:
-    """The command that started this process, as it can be typed again."""
-    import shlex
-
-    return shlex.join(["python", *sys.orig_argv[1:]])

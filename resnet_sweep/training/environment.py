@@ -22,10 +22,10 @@ def repeatable(seed: int) -> dict[str, Any]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of those whose release can change a number."""
+    """Versions of this package, of Python and of packages whose release can change a number."""
     return {
-        "python": platform.python_version(),
         "resnet_sweep": resnet_sweep.__version__,
+        "python": platform.python_version(),
         **{name: version(name) for name in _PACKAGES},
     }
 
