@@ -156,9 +156,10 @@ def _fill_disk(ground: Ground, one: Sweep) -> None:
     for each in ground.running():
         # What could not be written is told, and the next sweep writes it.
         ground.allow(each, _ANY)
-    subprocess.run(
-        ["head", "-c", "1G", "/dev/zero"], stdout=ballast.open("wb"), stderr=subprocess.DEVNULL
-    )
+    with ballast.open("wb") as file:
+        subprocess.run(
+            ["head", "-c", "1G", "/dev/zero"], stdout=file, stderr=subprocess.DEVNULL, check=False
+        )
     ground.pause(2.0)
     ballast.unlink()
 
