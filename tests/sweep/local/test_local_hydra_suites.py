@@ -16,9 +16,7 @@ pytestmark = pytest.mark.slow
 FLAGS = ["-m", "hydra/launcher=local", "hydra.launcher.workers=2"]
 
 
-@pytest.mark.parametrize(
-    ("launcher_name", "overrides"), [("local", []), ("local", ["hydra.launcher.workers=2"])]
-)
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("local", ["hydra.launcher.workers=2"])])
 class TestLocalLauncher(LauncherTestSuite):
     pass
 
