@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from benchmarks.studies.epochs import epochs_of
 
@@ -44,13 +45,20 @@ def grid_of_curves(
         one.axhline(chance, color=_GREY, linestyle=":", linewidth=1)
         one.set_title(title)
         one.set_xlabel("epoch")
+        one.xaxis.set_major_locator(MaxNLocator(integer=True))
         one.grid(alpha=0.25)
     axes[0].set_ylabel("validation accuracy")
     if any(marks.values()):
         axes[0].plot([], [], color=_GREY, linestyle="--", label="published, best epoch")
     axes[0].plot([], [], color=_GREY, linestyle=":", label="chance")
-    axes[0].legend(frameon=False, fontsize=8)
+    _legend(figure, axes[0])
     return figure
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Below all panels, where it hides no line."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
 
 
 def _draw(axes: Axes, history: pd.DataFrame, runs: pd.DataFrame, name: str, colour: str) -> None:
@@ -85,8 +93,8 @@ def whiskers(
     axes.set_xticks(range(len(places)), places)
     axes.set_ylabel(label)
     axes.set_xlabel(places_label)
+    _legend(figure, axes)
     axes.grid(axis="y", alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -107,5 +115,5 @@ def best_so_far(panels: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
         one.set_xlabel("epochs trained by the whole search")
         one.grid(alpha=0.25)
     axes[0].set_ylabel("best validation accuracy so far")
-    axes[0].legend(frameon=False, fontsize=8)
+    _legend(figure, axes[0])
     return figure
