@@ -76,6 +76,7 @@ def test_a_crash_in_the_network_costs_one_trial_and_is_in_its_log(command: Comma
         "model._target_=mine.Net",
         "+model.kwargs.crashes=true,false",
         "--allow=mine",
+        "hydra/launcher=basic",
     )
     assert done.returncode == 3, done.stderr
     folder = only_sweep(tmp_path)
@@ -86,7 +87,8 @@ def test_a_crash_in_the_network_costs_one_trial_and_is_in_its_log(command: Comma
 
 
 def test_data_that_cannot_be_used_are_told_in_the_table(command: Command, tmp_path):
-    done = command("-m", "model=resnet18,plain18", "data.num_val=100000", "trainer.epochs=1")
+    unusable = ("data.num_val=100000", "trainer.epochs=1", "hydra/launcher=basic")
+    done = command("-m", "model=resnet18,plain18", *unusable)
     assert done.returncode == 4
     table = load_results(only_sweep(tmp_path) / "results.csv")
     assert table["state"].tolist() == ["FAIL", "FAIL"]
@@ -96,12 +98,14 @@ def test_data_that_cannot_be_used_are_told_in_the_table(command: Command, tmp_pa
 
 @pytest.mark.slow
 def test_nothing_completed_is_told_by_the_exit_code(command: Command):
-    assert command("-m", *SMALL, "optimizer.lr=1e37,1e38").returncode == 4
+    lost = ("optimizer.lr=1e37,1e38", "hydra/launcher=basic")
+    assert command("-m", *SMALL, *lost).returncode == 4
 
 
 @pytest.mark.slow
 def test_two_sweeps_that_start_together_get_two_folders(tmp_path):
     arguments = [sys.executable, "-m", "resnet_sweep", "-m", *SMALL, "trainer.epochs=1"]
+    arguments.append("hydra/launcher=basic")
     processes = [
         subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)
     ]
