@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -23,6 +24,24 @@ def pytest_configure(config: pytest.Config) -> None:
         needs.required()
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that ask for more time, so that none of them is left for the end.
+
+    At first each process of xdist has a share of the list, from its beginning to its end.
+    """
+    num_shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = {item.path for item in items if item.get_closest_marker("timeout")}
+    shares: list[list[pytest.Item]] = [[] for _ in range(num_shares)]
+    for number, path in enumerate(sorted(long)):
+        shares[number % num_shares] += [item for item in items if item.path == path]
+    rest = iter([item for item in items if item.path not in long])
+    for number, share in enumerate(shares, start=1):
+        size = len(items) * number // num_shares - len(items) * (number - 1) // num_shares
+        share += itertools.islice(rest, max(0, size - len(share)))
+    items[:] = [*itertools.chain(*shares), *rest]
 
 
 @pytest.fixture(scope="session")
