@@ -64,7 +64,15 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(512 * wide, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps images (N, in_channels, H, W) to logits (N, num_classes)."""
+        """Maps images to logits.
+
+        Args:
+            x: Images (N, in_channels, H, W), float32 or what autocast makes of it, H and W at
+                least 32 pixels, normalised as those that were trained on.
+
+        Returns:
+            Logits (N, num_classes).
+        """
         x = self.relu(normalized(self.conv1, self.bn1, x))
         x = self.maxpool(x)
         x = self.layer1(x)  # conv2_x
@@ -120,7 +128,8 @@ def build_resnet(
         verbose: Print what was built, and its layer table.
 
     Returns:
-        The network on the CPU, float32, in training mode.
+        The network on the CPU, float32, in training mode: it maps images (N, in_channels, H, W)
+        to logits (N, num_classes).
 
     Raises:
         ConfigError: Arguments break a rule; tells of all of them.

@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 class LocalLauncher(Launcher):
     """Runs jobs in subprocesses of this machine; see the module.
 
+    Args:
+        **options: Settings of hydra/launcher=local, see LocalLauncherConf.
+
     Attributes:
         slots: Where jobs run; known after ``setup``.
     """
@@ -59,6 +62,11 @@ class LocalLauncher(Launcher):
     ) -> None:
         """Looks at the machine and shares it between the slots.
 
+        Args:
+            hydra_context: How a job's configuration is loaded and run.
+            task_function: What a job calls.
+            config: Of the sweep, with Hydra's part.
+
         Raises:
             ConfigError: An option is wrong, or the GPUs have no room for the workers.
         """
@@ -71,13 +79,21 @@ class LocalLauncher(Launcher):
         self.task_function = task_function
 
     def num_slots(self) -> int:
-        """How many jobs run at a time."""
+        """Counts the slots of this machine.
+
+        Returns:
+            How many jobs run at a time.
+        """
         return len(self.slots)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Runs a job for each list of overrides, as many at a time as there are slots.
+
+        Args:
+            job_overrides: Of each job, as on the command line.
+            initial_job_idx: Number of the first job, ``hydra.job.num``.
 
         Returns:
             What the jobs returned, in the order of ``job_overrides``.

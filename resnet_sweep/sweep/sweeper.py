@@ -74,7 +74,13 @@ class StudySweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keeps what the sweep is made of."""
+        """Keeps what the sweep is made of.
+
+        Args:
+            hydra_context: How a job's configuration is loaded and run.
+            task_function: The application's, which a trial calls.
+            config: Of the sweep, with Hydra's part.
+        """
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config

@@ -31,13 +31,43 @@ class Task(Protocol):
     free_keys: Collection[str]
 
     def __call__(self, cfg: DictConfig) -> Objective:
-        """Runs the trial in Hydra's output folder and returns its objective, or several."""
+        """Runs the trial in Hydra's output folder.
+
+        Args:
+            cfg: The trial's composed configuration, without Hydra's own part.
+
+        Returns:
+            The objective, or as many as the study has directions. What is no finite number
+            fails the trial as ``bad_value``.
+
+        Raises:
+            optuna.TrialPruned: Passed on from ``current_trial().report``.
+            Exception: Fails the trial, see ``failure_kind``.
+        """
 
     def check(self, cfg: DictConfig) -> list[Fault]:
-        """Everything that is wrong with a composed configuration, found without running it."""
+        """Finds what is wrong with a configuration without running it.
+
+        Called by the sweep, before anything starts, for every trial that can be foreseen.
+
+        Args:
+            cfg: As for a call.
+
+        Returns:
+            Everything that is wrong, which refuses the sweep; an empty list where nothing is.
+        """
 
     def failure_kind(self, error: BaseException) -> str:
-        """A short name for what ended a trial, for tables and ``hydra.sweeper.retry``."""
+        """Names what ended a trial, for tables and ``hydra.sweeper.retry``.
+
+        Args:
+            error: What the call has raised.
+
+        Returns:
+            A short name. Three mean something to the sweep: after ``device`` the worker's
+            process is replaced; ``disk`` and ``data_changed`` end the worker, and the same
+            command runs the trial again.
+        """
 
     def prepare(self) -> None:
         """Called in the worker before its first trial: imports what takes long.
@@ -46,13 +76,30 @@ class Task(Protocol):
         """
 
     def num_reports(self, cfg: DictConfig) -> int | None:
-        """How often a whole trial reports; None where that is not known beforehand."""
+        """Tells how long a trial is, for ``hydra.sweeper.plan=probe``.
+
+        Args:
+            cfg: As for a call.
+
+        Returns:
+            How often a whole trial reports; None where that is not known beforehand.
+        """
 
     def after_trial(self, failed: bool) -> None:
-        """Called in the worker after every trial: lets go of what the trial held."""
+        """Called in the worker after every trial, when the study knows how it has ended.
+
+        Lets go of what the trial held: memory, or files that only its end made useless.
+
+        Args:
+            failed: The trial has failed, or another worker has ended it before.
+        """
 
     def discard(self, folder: Path) -> None:
-        """Removes what is large from a finished trial that is not among the best."""
+        """Removes what is large from a finished trial that is not among the best.
+
+        Args:
+            folder: The trial's, with a folder a run below it when it has several.
+        """
 
     def close(self) -> None:
         """Called in the worker before it ends."""

@@ -88,7 +88,11 @@ _OUTSIDE = CurrentTrial()
 
 
 def current_trial() -> CurrentTrial:
-    """The trial that runs in this process; outside a sweep one that does nothing."""
+    """Finds the trial that runs in this process.
+
+    Returns:
+        What a task may tell the sweep; outside a sweep one that does nothing.
+    """
     return _current.get() or _OUTSIDE
 
 

@@ -43,7 +43,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class SlurmLauncher(Launcher):
-    """Runs jobs in a job array of Slurm; see the module."""
+    """Runs jobs in a job array of Slurm; see the module.
+
+    Args:
+        **options: Settings of hydra/launcher=slurm, see SlurmLauncherConf.
+    """
 
     # A sweep that begins leaves the workers of a dead one alone.
     workers_outlive_parent = True
@@ -60,6 +64,11 @@ class SlurmLauncher(Launcher):
     ) -> None:
         """Checks the settings, and asks Slurm whether it would take such jobs.
 
+        Args:
+            hydra_context: How a job's configuration is loaded and run.
+            task_function: What a job calls.
+            config: Of the sweep, with Hydra's part.
+
         Raises:
             ConfigError: A setting is wrong, Slurm refuses it, or there is no Slurm.
         """
@@ -74,13 +83,21 @@ class SlurmLauncher(Launcher):
         self.task_function = task_function
 
     def num_slots(self) -> int | None:
-        """How many jobs of the sweep run at a time, if it was said."""
+        """Tells what was asked of Slurm.
+
+        Returns:
+            How many jobs of the sweep run at a time; None where it was not said.
+        """
         return self._options.workers
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Runs a job for each list of overrides.
+
+        Args:
+            job_overrides: Of each job, as on the command line.
+            initial_job_idx: Number of the first job, ``hydra.job.num``.
 
         Returns:
             What the jobs returned, in the order of ``job_overrides``.
