@@ -76,6 +76,8 @@ def test_training_on_images_that_changed_is_refused_and_goes_on_when_they_are_ba
         *("data=image_folder", "data.root=images", "data.image_size=32"),
         *("model=resnet18", "trainer.epochs=1", "trainer.batch_size=4", "trainer.device=cpu"),
         *("optimizer.lr=interval(0.001,0.01)", "hydra.sweeper.study_name=study"),
+        # Of workers that refuse the test above knows.
+        "hydra/launcher=basic",
     )
     env = {"RESNET_SWEEP_CACHE": str(tmp_path / "cache")}
     first = sweep(tmp_path, *command, "hydra.sweeper.n_trials=1", app=None, env=env)
