@@ -1,4 +1,4 @@
-"""The soak for half a minute, and proof that its model notices what it is there for."""
+"""The soak for a quarter of a minute, and proof that its model notices what it is there for."""
 
 import shutil
 import subprocess
@@ -128,8 +128,8 @@ def test_the_model_notices_a_process_that_is_left_over():
 
 
 @pytest.mark.slow
-def test_half_a_minute_of_soak(capsys):
-    code = main(["--minutes", "0.5", "--storage", "journal"])
+def test_a_quarter_of_a_minute_of_soak(capsys):
+    code = main(["--minutes", "0.25", "--storage", "journal"])
     said = capsys.readouterr().out
     assert code == 0, said
     assert "seed " in said.splitlines()[0]
