@@ -80,11 +80,11 @@ def test_a_signal_at_any_moment_ends_the_sweep_in_order(tmp_path):
     """From before the plan to behind the table: an exit code that is told, and no traceback."""
     command = ("x=range(4)", "sleep=0.05")
     codes = []
-    for num in range(10):
+    for num in range(8):
         signum = (INT, TERM)[num % 2]
         running = Sweep(tmp_path, *command)
         until(lambda running=running: has_handlers(running))
-        time.sleep(num * 0.08)
+        time.sleep(num * 0.1)
         running.send(signum)
         codes.append(running.wait())
         assert codes[-1] in (0, 128 + signum), running.text

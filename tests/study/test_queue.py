@@ -66,7 +66,7 @@ def test_eight_processes_claim_many_tickets(tmp_path, request, storage):
     url = {"journal": None, "sqlite": f"sqlite:///{tmp_path}/study.db"}.get(storage, "")
     if url == "":
         url = request.getfixturevalue("empty_postgresql_url")
-    check_exact(8, 150, url, tmp_path)
+    check_exact(8, 80, url, tmp_path)
 
 
 @pytest.fixture
