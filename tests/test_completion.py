@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import ROOT
 from scripts import write_script
 from test_imports import HEAVY
 
@@ -102,6 +103,16 @@ def test_hydras_help_names_each_script():
     for action in SCRIPTS:
         for shell in SCRIPTS[action]:
             assert f"python -m resnet_sweep -sc {action}={shell}" in told
+
+
+def test_the_page_has_what_is_tried_here():
+    page = (ROOT / "docs" / "completion.md").read_text()
+    for action in SCRIPTS:
+        for shell in SCRIPTS[action]:
+            command = f"resnet-sweep -sc {action}={shell}"
+            shown = f"{command} | source" if shell == "fish" else f'eval "$({command})"'
+            assert shown in page
+            assert shell == "fish" or action == "uninstall" or f"{command} > ~/." in page
 
 
 class Bash:

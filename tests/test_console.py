@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import ROOT
 from scripts import write_script
 
 import resnet_sweep
@@ -37,6 +38,9 @@ def test_the_script_says_what_the_module_says(script: Path, arguments):
 
 
 def test_the_version_is_the_packages(script: Path):
+    changes = (ROOT / "CHANGELOG.md").read_text().splitlines()
+    newest = next(line for line in changes if line.startswith("## "))
+    assert resnet_sweep.__version__ in newest
     assert run("resnet-sweep", "--version")[1].startswith(
         f"resnet_sweep {resnet_sweep.__version__}, python "
     )
