@@ -1,11 +1,21 @@
-"""A real PostgreSQL server for the tests that need one."""
+"""Processes that work on one study, and a real PostgreSQL server for the tests that need one."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from commands import ROOT
 from postgresql_servers import Server, running_server
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The process that all workers are forked from imports study_workers, or each of them would.
+    paths = (Path(__file__).parent, ROOT)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, paths)))
 
 
 @pytest.fixture(scope="session")

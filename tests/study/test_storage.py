@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
 import subprocess
@@ -30,13 +29,6 @@ from resnet_sweep.study.storage import (
 # The server takes seconds to start and to stop.
 POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.slow)
 PERSISTENT = ("null", "journal", "sqlite", POSTGRESQL)
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The process that all workers are forked from imports study_workers.
-    paths = (Path(__file__).parent, Path(__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, paths)))
 
 
 @pytest.fixture(autouse=True)
