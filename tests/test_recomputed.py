@@ -17,7 +17,7 @@ from resnet_sweep import load_history, load_results
 
 SWEEP = (
     *("-m", *SMALL, "data.num_test=30", "hydra.sweep.dir=swept", "hydra.sweeper.repeats=2"),
-    "optimizer.lr=1e-2,1e-3,1e38",
+    *("optimizer.lr=1e-2,1e-3,1e38", "hydra/launcher=basic"),
 )
 CURVE = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 

@@ -137,7 +137,10 @@ def test_confirm_trains_what_the_search_trained_with_new_seeds(command: Command,
         Image.fromarray(pixels).save(folder / f"{i}.png")
     data = ("data=image_folder", "data.root=images", "data.image_size=32", "data.num_val=8")
     data += ("data.num_train=null", "data.num_test=8")
-    typed = ("model=resnet18", *data, "trainer.epochs=1", "trainer.threads=1")
+    here = "hydra/launcher=basic"
+    typed = ("model=resnet18", *data, "trainer.epochs=1", "trainer.threads=1", here)
+    # The study's batch would be more than all images.
+    typed += ("trainer.batch_size=16",)
     search = ("-m", "study=lr_search", *typed, "hydra.sweeper.n_trials=2")
     small = (
         "hydra.sweeper.params={optimizer.lr: 'interval(1e-4,1e-3)', optimizer.momentum: '0.8,0.9'}"
@@ -145,7 +148,7 @@ def test_confirm_trains_what_the_search_trained_with_new_seeds(command: Command,
     done = command(*search, small.replace(" ", ""))
     assert done.returncode == 0, done.stderr
     again = ("-m", "study=confirm", "hydra.sweeper.trials.study=outputs/lr_search-resnet18")
-    few = ("hydra.sweeper.trials.best=1", "hydra.sweeper.repeats=2", "trainer.threads=1")
+    few = ("hydra.sweeper.trials.best=1", "hydra.sweeper.repeats=2", "trainer.threads=1", here)
     done = command(*again, *few)
     assert done.returncode == 0, done.stderr
     assert "as in outputs/lr_search-resnet18: " in done.stdout

@@ -81,6 +81,7 @@ def test_the_view_shows_a_sweep(command: Command, tmp_path):
     done = command(
         "-m",
         *SMALL[1:],
+        "hydra/launcher=basic",
         "model=resnet18,plain18",
         "optimizer.nesterov=true",
         "optimizer.lr=1e-3",
