@@ -245,9 +245,12 @@ def test_every_benchmark_has_the_options_that_are_typed(line: str):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page, "application")])
-def test_every_sweep_of_somebodys_application_runs(page: Path, tmp_path: Path):
+def test_every_sweep_of_somebodys_application_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     for one in commands(page, "application"):
         app = App(tmp_path / str(one.line), lambda cfg: 1.0)
+        monkeypatch.chdir(app.folder)
         for name, text in STAND_INS[one.words[1]].items():
             app.write(f"{name}.yaml", text)
         for name, text in files_of(page).items():

@@ -100,12 +100,10 @@ def measured_table(runs: pd.DataFrame) -> pd.DataFrame:
                     "trial": str(trial),
                     "learning rate": number(rate),
                     "network": NAMES[network],
-                    "published, best epoch": _published(part),
-                    "best epoch": each(part["best_val_accuracy"]),
+                    "published": _published(part),
+                    "best epoch of each seed": each(part["best_val_accuracy"]),
                     "last epoch (95%)": text(accuracy(part)),
-                    "last train loss": each(part["last_train_loss"]),
-                    "seeds": str(len(part)),
-                    "": _words(_has_learned(part)),
+                    "measured": _words(_has_learned(part)),
                 }
             )
     return pd.DataFrame(rows)
@@ -154,8 +152,8 @@ def _sections(read: Tables) -> list[Section]:
             "Published beside measured",
             measured_table(read.runs),
             (
-                f"Chance is {chance:g}. *Best epoch* is what was published, and optimistic: it is "
-                "the best of many looks. *Last epoch* was not chosen; of one seed its interval is "
+                f"Chance is {chance:g}. The *best epoch* is what was published, and optimistic: "
+                "it is the best of many looks. The *last* was not chosen; of one seed its interval is "
                 "Wilson's and of the images, of several it is of the mean over seeds. *Learned*: "
                 "that interval lies above chance.",
             ),
