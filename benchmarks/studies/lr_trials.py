@@ -153,9 +153,9 @@ def _sections(read: Tables) -> list[Section]:
             measured_table(read.runs),
             (
                 f"Chance is {chance:g}. The *best epoch* is what was published, and optimistic: "
-                "it is the best of many looks. The *last* was not chosen; of one seed its interval is "
-                "Wilson's and of the images, of several it is of the mean over seeds. *Learned*: "
-                "that interval lies above chance.",
+                "it is the best of many looks. The *last* was not chosen; of one seed its "
+                "interval is Wilson's and of the images, of several it is of the mean over seeds. "
+                "*Learned*: that interval lies above chance.",
             ),
             "curves",
         ),
