@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.studies.numbers import LAST, accuracy, difference, each, number, text
 from benchmarks.studies.pictures import CHANCE, COLOURS, grid_of_curves
 from benchmarks.studies.study import Section, Study, Sweep, Tables
+from resnet_sweep.report.statistics import Estimate
 
 # Published, in this order: trials 1, 2 and 3.
 RATES = (0.0025, 0.01, 0.0001)
@@ -40,8 +41,9 @@ def claims(runs: pd.DataFrame) -> list[Claim]:
     """What was published, and what has become of it.
 
     A network has learned where the 95% interval of its last epoch's accuracy lies above chance,
-    and has not where the interval holds chance; of several seeds the interval is of their mean.
-    One network beats the other where the interval of the difference lies above 0.
+    and one network beats the other where the interval of the difference lies above 0; of several
+    seeds the intervals are of the mean. That something is not so is reproduced where nothing
+    is shown; that it is so is undecided there.
 
     Args:
         runs: Of ``load_results``.
@@ -51,13 +53,11 @@ def claims(runs: pd.DataFrame) -> list[Claim]:
         residual, plain = (of(runs, rate, network) for network in NETWORKS)
         should = trial == 3
         verb = "learns" if should else "does not learn"
-        found.append(Claim(trial, f"ResNet-50 {verb}", _agrees(_has_learned(residual), should)))
+        found.append(Claim(trial, f"ResNet-50 {verb}", _agrees(_above_chance(residual), should)))
         if not should:
-            found.append(Claim(trial, f"Plain-50 {verb}", _agrees(_has_learned(plain), False)))
-        beats = difference(residual, plain)
+            found.append(Claim(trial, f"Plain-50 {verb}", _agrees(_above_chance(plain), False)))
         says = "ResNet-50 beats Plain-50" if should else "ResNet-50 is no better than Plain-50"
-        is_better = None if math.isnan(beats.low) else beats.low > 0
-        found.append(Claim(trial, says, _agrees(is_better, should)))
+        found.append(Claim(trial, says, _agrees(difference(residual, plain), should)))
     return found
 
 
@@ -72,17 +72,19 @@ def of(runs: pd.DataFrame, rate: float, network: str) -> pd.DataFrame:
     return runs[(runs["optimizer.lr"] == rate) & (runs["model"] == network)]
 
 
-def _has_learned(runs: pd.DataFrame) -> bool | None:
-    found = accuracy(runs)
-    if math.isnan(found.low):
-        return None
-    return found.low > float(runs["chance_accuracy"].iloc[0])
+def _above_chance(runs: pd.DataFrame) -> Estimate:
+    chance = float(runs["chance_accuracy"].iloc[0])
+    return Estimate(*(bound - chance for bound in accuracy(runs)))
 
 
-def _agrees(measured: bool | None, published: bool) -> Answer:
-    if measured is None:
+def _agrees(measured: Estimate, should_be_more: bool) -> Answer:
+    """Whether something is more than 0, as it should be or should not."""
+    if math.isnan(measured.low):
         return "undecided"
-    return "reproduced" if measured is published else "not reproduced"
+    is_more = measured.low > 0
+    if is_more or not should_be_more:
+        return "reproduced" if is_more is should_be_more else "not reproduced"
+    return "not reproduced" if measured.high < 0 else "undecided"
 
 
 def measured_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -103,7 +105,7 @@ def measured_table(runs: pd.DataFrame) -> pd.DataFrame:
                     "published": _published(part),
                     "best epoch of each seed": each(part["best_val_accuracy"]),
                     "last epoch (95%)": text(accuracy(part)),
-                    "measured": _words(_has_learned(part)),
+                    "measured": _words(_above_chance(part).low > 0),
                 }
             )
     return pd.DataFrame(rows)
@@ -115,9 +117,7 @@ def _published(part: pd.DataFrame) -> str:
     return ", ".join([*words, *([] if pd.isna(learned) else [_words(bool(learned))])])
 
 
-def _words(learned: bool | None) -> str:
-    if learned is None:
-        return "not known"
+def _words(learned: bool) -> str:
     return "learned" if learned else "did not learn"
 
 
@@ -180,7 +180,7 @@ _CHOICES = (
     "PyTorch's default initialisation; weight decay is 0 in trial 1, as published, and 1e-4 in "
     "the other two.",
     "A claim that is not reproduced may hang on any of these, or on the size of the images; "
-    "[causes](../causes/README.md) changes them one at a time.",
+    "`python -m benchmarks.studies causes` changes them one at a time.",
 )
 
 

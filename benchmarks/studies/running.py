@@ -7,7 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from resnet_sweep import load_history, load_results
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "optuna", "pandas")
 # Some trials may fail: that a training diverges is a result.
 _CODES = (0, 3)
-_KEPT = ("results.csv", "history.csv", "report.html")
+_KEPT = ("results.csv", "history.csv", "report.html", "best.yaml")
 # Tables name the images' folder so.
 FOLDER = "FOLDER"
 
@@ -52,12 +52,9 @@ def run(
     outputs = [Path("outputs") / sweep.name for sweep in sweeps]
     done = [sys.executable, "-m", "resnet_sweep.report", *map(str, outputs)]
     subprocess.run([*done, "--output", str(folder)], check=True, stdout=subprocess.DEVNULL)
-    for path in folder.iterdir():
-        if path.name in _KEPT:
-            _without_places(path, root)
-        elif path.name.startswith("best"):
-            # It pins this machine: threads, device, the images' place.
-            path.unlink()
+    places = {str(folder.resolve()): f"docs/studies/{folder.name}", f"{Path.cwd()}/": ""}
+    for name in _KEPT:
+        _without_places(folder / name, {**places, str(root): FOLDER})
     told = {
         "study": study.name,
         "scale": scale,
@@ -125,10 +122,12 @@ def _measured(folder: Path) -> dict[str, Any]:
     return {"wall_s": round(wall.total_seconds(), 1), "num_runs": len(runs), "num_epochs": epochs}
 
 
-def _without_places(path: Path, root: Path) -> None:
-    """Takes out where on this machine the sweeps and the images lay."""
+def _without_places(path: Path, places: Mapping[str, str]) -> None:
+    """Takes out where on this machine the study, its sweeps and the images lay."""
     text = path.read_text()
-    path.write_text(text.replace(f"{Path.cwd()}/", "").replace(str(root), FOLDER))
+    for place, name in places.items():
+        text = text.replace(place, name)
+    path.write_text(text)
 
 
 def _gpu() -> str | None:

@@ -49,12 +49,14 @@ def test_a_committed_study_is_whole(folder: Path, tmp_path: Path):
         assert sweep["command"].split()[: len(words)] == " ".join(words).split()
 
 
-@pytest.mark.parametrize("name", ["results.csv", "history.csv", "report.html", "README.md"])
+@pytest.mark.parametrize(
+    "name", ["results.csv", "history.csv", "report.html", "README.md", "best.yaml"]
+)
 def test_nothing_committed_names_the_machine_it_was_made_on(name: str):
     for folder in COMMITTED:
         assert not [
             place
-            for place in ("/tmp/", "/home/", "/root/", str(ROOT))
+            for place in ("/tmp/", "/home/", "/root/", "/work/", str(ROOT))
             if place in (folder / name).read_text()
         ], folder
 
@@ -110,6 +112,15 @@ def test_a_claim_is_not_reproduced_where_the_numbers_say_otherwise():
     ]
     # Three seeds that are all equal have no interval.
     assert found["ResNet-50 beats Plain-503"] == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("residual", "holds"),
+    [([0.6, 0.7, 0.8], "undecided"), ([0.5, 0.49, 0.5], "not reproduced")],
+)
+def test_what_should_be_better_is_undecided_where_nothing_is_shown(residual, holds):
+    claim = lr_trials.claims(published(third(residual, [0.6, 0.6, 0.61])))[-1]
+    assert (claim.says, claim.holds) == ("ResNet-50 beats Plain-50", holds)
 
 
 def test_an_accuracy_has_the_interval_of_its_images_or_of_its_seeds():
@@ -203,7 +214,8 @@ def test_a_study_is_one_command(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     folder = docs / "variants"
     assert {path.name for path in folder.iterdir()} == {
-        *("README.md", "history.csv", "report.html", "results.csv", "study.json", "variants.png")
+        *("README.md", "history.csv", "report.html", "results.csv", "study.json", "variants.png"),
+        "best.yaml",
     }
     told = json.loads((folder / "study.json").read_text())
     assert [sweep["num_runs"] for sweep in told["sweeps"]] == [4]
