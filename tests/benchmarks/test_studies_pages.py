@@ -37,7 +37,8 @@ def test_a_committed_study_is_whole(folder: Path, tmp_path: Path):
         committed = folder / path.name
         assert committed.exists(), path.name
         if path.suffix == ".png":
-            assert Image.open(path).size == Image.open(committed).size
+            with Image.open(path) as made, Image.open(committed) as kept:
+                assert made.size == kept.size
     told = json.loads((folder / "study.json").read_text())
     runs = tables(folder).runs
     assert [sweep["num_runs"] for sweep in told["sweeps"]] == [
