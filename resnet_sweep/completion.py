@@ -90,7 +90,7 @@ def is_asked(arguments: Sequence[str]) -> bool:
     Args:
         arguments: Without the program's name.
     """
-    return bool(arguments) and arguments[0] in _OPTIONS
+    return any(one in _OPTIONS for one in arguments)
 
 
 def correct_help() -> None:
@@ -110,11 +110,12 @@ def answer(arguments: Sequence[str], run_hydra: Callable[[], None]) -> None:
     Raises:
         ConfigError: It is none of what a shell or a person asks.
     """
-    action, _, shell = " ".join(arguments[1:]).partition("=")
+    at = next(i for i, one in enumerate(arguments) if one in _OPTIONS)
+    action, _, shell = " ".join(arguments[at + 1 :]).partition("=")
     scripts = SCRIPTS.get("install" if action == "query" else action, {})
     if shell not in scripts:
         choices = tuple(f"{one}={other}" for one in SCRIPTS for other in SCRIPTS[one])
-        key = f"{arguments[0]} {action}".strip()
+        key = f"{arguments[at]} {action}".strip()
         raise ConfigError([Fault(key, shell, "is not known", choices)])
     if action != "query":
         print(scripts[shell], end="")

@@ -55,7 +55,7 @@ class Warm:
         stdin, stdout = _pipe(self._server.stdin), _pipe(self._server.stdout)
         stdin.write(json.dumps({**order, "log": str(self._log)}) + "\n")
         stdin.flush()
-        late = threading.Timer(timeout_s, os.kill, (int(stdout.readline()), signal.SIGKILL))
+        late = threading.Timer(timeout_s, _kill_group, (int(stdout.readline()),))
         late.start()
         code = int(stdout.readline())
         late.cancel()
@@ -71,6 +71,11 @@ class Warm:
 def _pipe(pipe: IO[str] | None) -> IO[str]:
     assert pipe is not None
     return pipe
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _serve() -> None:
@@ -91,6 +96,8 @@ def _serve() -> None:
 
 def _child(order: Mapping[str, object]) -> NoReturn:
     code = _FAULT
+    # A group, so that what it starts is killed with it.
+    os.setsid()
     try:
         log = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         null = os.open(os.devnull, os.O_RDONLY)

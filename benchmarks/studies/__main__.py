@@ -20,6 +20,8 @@ from benchmarks.studies.running import run
 from benchmarks.studies.studies import STUDIES
 from benchmarks.studies.study import SCALES
 
+# Every sweep of a study has its own of these.
+_SET_BY_STUDY = ("hydra.sweeper.", "trainer.seed=")
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "studies"
 
 
@@ -52,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if args.root is None or not args.root.expanduser().is_dir():
         parser.error(f"--root {args.root}: must be a folder of cats and dogs")
+    set_by_study = [one for one in args.overrides if one.startswith(_SET_BY_STUDY)]
+    if set_by_study:
+        parser.error(f"{' '.join(set_by_study)}: is the study's own")
     if args.scale not in study.sweeps:
         parser.error(f"--scale {args.scale}: {study.name} has {', '.join(study.sweeps)}")
     run(study, args.scale, args.root.expanduser().resolve(), args.overrides, folder, args.note)

@@ -7,7 +7,7 @@ import itertools
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.studies.numbers import accuracy, each, number, text
+from benchmarks.studies.numbers import accuracy, complete, each, number, text
 from benchmarks.studies.pictures import whiskers
 from benchmarks.studies.study import Section, Study, Sweep, Tables
 
@@ -26,9 +26,21 @@ def best_runs(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     found = {}
     for network in sorted(runs["model"].unique(), key=_place):
         part = runs[runs["model"] == network]
-        means = part.groupby("optimizer.lr")["last_val_accuracy"].mean()
-        found[str(network)] = part[part["optimizer.lr"] == means.idxmax()].sort_values("seed")
+        means = means_of(part).dropna()
+        if len(means):
+            found[str(network)] = complete(part[part["optimizer.lr"] == means.idxmax()])
     return found
+
+
+def means_of(part: pd.DataFrame) -> pd.Series[float]:
+    """Mean last accuracy by learning rate; NaN where a seed has failed: that rate is none to have.
+
+    Args:
+        part: Runs of one network.
+    """
+    is_ended = (part["state"] == "COMPLETE").groupby(part["optimizer.lr"]).all()
+    means = part.groupby("optimizer.lr")["last_val_accuracy"].mean()
+    return means.where(is_ended)
 
 
 def _place(network: str) -> tuple[int, str]:
@@ -70,8 +82,7 @@ def depth_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _at_all(part: pd.DataFrame, rates: list[float]) -> str:
-    means = part.groupby("optimizer.lr")["last_val_accuracy"].mean()
-    return each([float(means[rate]) for rate in rates])
+    return each(means_of(part).reindex(rates).tolist())
 
 
 def degradation(runs: pd.DataFrame) -> str:
@@ -84,6 +95,8 @@ def degradation(runs: pd.DataFrame) -> str:
     parts = []
     for kind, called in KINDS.items():
         networks = [name for name in best if name.startswith(kind)]
+        if len(networks) < 2:
+            continue
         losses = [float(best[name]["last_train_loss"].mean()) for name in networks]
         rises = all(a < b for a, b in itertools.pairwise(losses))
         word = "rises with every step of depth" if rises else "does not rise with every step"

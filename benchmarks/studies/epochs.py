@@ -13,18 +13,16 @@ def epochs_of(history: pd.DataFrame, runs: pd.DataFrame) -> list[pd.DataFrame]:
 
     Args:
         history: Of all sweeps, as ``load_history`` gives it.
-        runs: Some rows of the table of runs.
-
-    Raises:
-        KeyError: A run has no epoch.
+        runs: Some rows of the table of runs; one that failed in its first epoch has none.
     """
     by_run = dict(list(history.fillna({"repeat": 0}).groupby(_KEY, sort=False)))
     keys = runs.fillna({"repeat": 0})[_KEY].itertuples(index=False, name=None)
-    return [by_run[key].sort_values("epoch") for key in keys]
+    none = history.iloc[:0]
+    return [by_run.get(key, none).sort_values("epoch") for key in keys]
 
 
 def largest_losses(history: pd.DataFrame, runs: pd.DataFrame) -> list[float]:
-    """The largest validation loss that each of some runs has met.
+    """The largest validation loss that each of some runs has met, NaN where it met none.
 
     Args:
         history: Of all sweeps.

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.studies.numbers import duration
 from benchmarks.studies.running import tables
-from benchmarks.studies.study import SCALES, Section, Study, Tables
+from benchmarks.studies.study import Section, Study, Tables
 from resnet_sweep.report.formats import to_text
 
 _DPI = 110
@@ -38,7 +38,7 @@ def page(study: Study, folder: Path, read: Tables) -> str:
         read: Its tables.
     """
     told = json.loads((folder / "study.json").read_text())
-    scale = SCALES[told["scale"]]
+    scale = study.sizes[told["scale"]]
     parts = [f"# {study.name}", study.question, f"**{scale[0].upper()}{scale[1:]}.**"]
     for section in study.sections(read):
         parts += section_text(section, scale)
@@ -69,14 +69,16 @@ def _provenance(name: str, told: Mapping[str, Any]) -> list[str]:
         f"{duration(sweep['wall_s'])}"
         for sweep in told["sweeps"]
     ]
+    commit = told["commit"] or "unknown"
     return [
         "## How it was made",
         f"`python -m benchmarks.studies {name} --root FOLDER --scale {told['scale']}` runs these "
         "sweeps, one after the other, and writes this page:",
         "```text\n" + "\n".join(lines) + "\n```",
-        f"Commit {told['commit'][:12]}, {told['date']}; {told['cpu']}, {told['cores']} cores, "
+        f"Commit {commit}, {told['date']}; {told['cpu']}, {told['cores']} cores, "
         f"{gpu}; Python {told['python']}, {versions}. {told['note']}".strip(),
         "[results.csv](results.csv) has a row a run, [history.csv](history.csv) a row an epoch, "
-        "[report.html](report.html) is the sweeps' own report. "
+        "[report.html](report.html) is the sweeps' own report, and [best.yaml](best.yaml) runs the "
+        "best trial again, with `data.root=FOLDER` behind its command. "
         f"`python -m benchmarks.studies {name} --page` makes this page again from the tables.",
     ]

@@ -19,6 +19,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # A line's name, with its runs and its colour.
 Lines = Mapping[str, tuple[pd.DataFrame, str]]
 _GREY = "#777777"
+# For more groups than there are colours.
+_MARKS = ("o", "s", "^")
 
 
 def grid_of_curves(
@@ -89,7 +91,8 @@ def whiskers(
         below = [max(value - low, 0) for _, value, low, _ in rows]
         above = [max(high - value, 0) for _, value, _, high in rows]
         colour = COLOURS[i % len(COLOURS)]
-        axes.errorbar(at, values, (below, above), fmt="o", color=colour, capsize=3, label=name)
+        mark = _MARKS[i // len(COLOURS) % len(_MARKS)]
+        axes.errorbar(at, values, (below, above), fmt=mark, color=colour, capsize=3, label=name)
     axes.set_xticks(range(len(places)), places)
     axes.set_ylabel(label)
     axes.set_xlabel(places_label)

@@ -46,26 +46,23 @@ def run(
         RuntimeError: A sweep did not end well.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Before anything runs: of the code that trains.
+    told = {"study": study.name, "scale": scale, "note": note, **facts()}
     sweeps = study.sweeps[scale]
     for sweep in sweeps:
         _run_one(command(sweep, str(root), more))
     outputs = [Path("outputs") / sweep.name for sweep in sweeps]
     done = [sys.executable, "-m", "resnet_sweep.report", *map(str, outputs)]
     subprocess.run([*done, "--output", str(folder)], check=True, stdout=subprocess.DEVNULL)
-    places = {str(folder.resolve()): f"docs/studies/{folder.name}", f"{Path.cwd()}/": ""}
+    # The images may lie below the others.
+    places = {str(root): FOLDER, str(folder.resolve()): f"docs/studies/{folder.name}"}
     for name in _KEPT:
-        _without_places(folder / name, {**places, str(root): FOLDER})
-    told = {
-        "study": study.name,
-        "scale": scale,
-        "note": note,
-        "sweeps": [
-            {"name": sweep.name, "command": shlex.join(command(sweep, FOLDER, more))}
-            | _measured(Path("outputs") / sweep.name)
-            for sweep in sweeps
-        ],
-        **facts(),
-    }
+        _without_places(folder / name, {**places, f"{Path.cwd()}/": ""})
+    told["sweeps"] = [
+        {"name": sweep.name, "command": shlex.join(command(sweep, FOLDER, more))}
+        | _measured(Path("outputs") / sweep.name)
+        for sweep in sweeps
+    ]
     (folder / "study.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
@@ -91,12 +88,8 @@ def command(sweep: Sweep, root: str, more: Sequence[str]) -> list[str]:
 
 def facts() -> dict[str, Any]:
     """What numbers depend on beside the settings: code, machine, versions, date."""
-    head = ["git", "-C", str(Path(__file__).parent)]
-    commit = subprocess.run(
-        [*head, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
-    )
     return {
-        "commit": commit.stdout.strip(),
+        "commit": _commit(),
         "date": f"{datetime.now():%Y-%m-%d}",
         "cpu": cpu_model(),
         "cores": num_usable_cores(),
@@ -124,10 +117,22 @@ def _measured(folder: Path) -> dict[str, Any]:
 
 def _without_places(path: Path, places: Mapping[str, str]) -> None:
     """Takes out where on this machine the study, its sweeps and the images lay."""
+    if not path.exists():
+        return  # best.yaml, where nothing is complete.
     text = path.read_text()
     for place, name in places.items():
         text = text.replace(place, name)
     path.write_text(text)
+
+
+def _commit() -> str | None:
+    """Of the code, with ``-dirty`` where it is otherwise; None where there is no git."""
+    typed = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run([*typed, "--abbrev=12"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
 
 
 def _gpu() -> str | None:

@@ -70,10 +70,12 @@ class Study:
         sweeps: By scale, in the order in which they run.
         sections: Makes the page.
         pictures: Makes the pictures, by name.
+        sizes: What every table says of its scale.
     """
 
     name: str
     question: str
     sweeps: Mapping[str, Sequence[Sweep]]
     sections: Callable[[Tables], list[Section]]
-    pictures: Mapping[str, Callable[[Tables], Figure]] = field(default_factory=dict)
+    pictures: Mapping[str, Callable[[Tables], Figure]]
+    sizes: Mapping[str, str] = field(default_factory=lambda: SCALES)

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.studies.epochs import largest_losses
-from benchmarks.studies.numbers import accuracy, each, number, text
+from benchmarks.studies.numbers import accuracy, complete, each, learned, number, text
 from benchmarks.studies.pictures import whiskers
 from benchmarks.studies.study import Section, Study, Sweep, Tables
 from resnet_sweep.report.statistics import t_interval
@@ -34,14 +34,13 @@ def variants_table(runs: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     for key, part in runs.groupby([*switches(runs), "optimizer.lr"], sort=True):
         part = part.sort_values("seed")
         *chosen, rate = key
-        learned = int(part["learned"].sum())
         rows.append(
             {
                 "learning rate": number(float(str(rate))),
                 "variant": variant_name(dict(zip(switches(runs), chosen, strict=True))),
-                "last epoch": each(part["last_val_accuracy"]),
+                "last epoch": each(complete(part)["last_val_accuracy"]),
                 "mean (95%)": text(accuracy(part)),
-                "learned": f"{learned} of {len(part)}",
+                "learned": learned(part),
                 "largest validation loss": each(largest_losses(history, part), 1),
             }
         )
@@ -74,7 +73,7 @@ def effect_table(runs: pd.DataFrame) -> pd.DataFrame:
     """
     others = [name for name in switches(runs) if name != NORM]
     rows = []
-    for rate, part in runs.groupby("optimizer.lr", sort=True):
+    for rate, part in complete(runs).groupby("optimizer.lr", sort=True):
         index = [*others, "seed"]
         sides = [
             part[part[NORM] == is_on].set_index(index)["last_val_accuracy"]
@@ -105,7 +104,8 @@ def _sections(read: Tables) -> list[Section]:
                 "`model.shortcut_norm`; *bias*: in every convolution, `model.conv_bias`. The "
                 "study's own block is *no norm, bias*, torchvision's *norm, no bias* (and its "
                 "stride on the 3x3 convolution, which networks of 18 layers do not have). "
-                "*Largest validation loss* of all epochs tells how wild a training was.",
+                "*Largest validation loss* of all epochs tells how wild a training was. The "
+                "picture has means, from the least to the most of the seeds.",
             ),
             "variants",
         ),
@@ -122,7 +122,7 @@ def _sections(read: Tables) -> list[Section]:
 
 def _picture(read: Tables) -> Figure:
     groups: dict[str, list[tuple[str, float, float, float]]] = {}
-    for key, part in read.runs.groupby([*switches(read.runs), "optimizer.lr"], sort=True):
+    for key, part in complete(read.runs).groupby([*switches(read.runs), "optimizer.lr"], sort=True):
         *chosen, rate = key
         name = variant_name(dict(zip(switches(read.runs), chosen, strict=True)))
         values = part["last_val_accuracy"]

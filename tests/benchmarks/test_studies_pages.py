@@ -1,6 +1,7 @@
 """docs/studies: every page is what its committed tables say, and each study is one command."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from PIL import Image
 
 from benchmarks.studies import causes, depth, lr_search, lr_trials, variants
 from benchmarks.studies.__main__ import DOCS, build_parser, main
-from benchmarks.studies.numbers import accuracy, difference, each, text
+from benchmarks.studies.epochs import largest_losses
+from benchmarks.studies.numbers import accuracy, difference, each, learned, text
 from benchmarks.studies.page import page, write_page
 from benchmarks.studies.running import command, tables
 from benchmarks.studies.studies import STUDIES
@@ -47,11 +49,11 @@ def test_a_committed_study_is_whole(folder: Path, tmp_path: Path):
     assert set(runs["state"]) <= {"COMPLETE", "PRUNED", "FAIL"}
     typed = [command(sweep, "FOLDER", ()) for sweep in STUDIES[folder.name].sweeps[told["scale"]]]
     for words, sweep in zip(typed, told["sweeps"], strict=True):
-        assert sweep["command"].split()[: len(words)] == " ".join(words).split()
+        assert shlex.split(sweep["command"])[: len(words)] == words
 
 
 @pytest.mark.parametrize(
-    "name", ["results.csv", "history.csv", "report.html", "README.md", "best.yaml"]
+    "name", ["results.csv", "history.csv", "report.html", "README.md", "best.yaml", "study.json"]
 )
 def test_nothing_committed_names_the_machine_it_was_made_on(name: str):
     for folder in COMMITTED:
@@ -74,7 +76,7 @@ def test_the_readme_shows_the_table_of_the_first_study():
 def runs_of(rows: list[tuple[float, str, int, float]]) -> pd.DataFrame:
     """Learning rate, network, seed, last accuracy of 600 images."""
     table = pd.DataFrame(rows, columns=["optimizer.lr", "model", "seed", "last_val_accuracy"])
-    return table.assign(num_val_images=600, chance_accuracy=0.5)
+    return table.assign(state="COMPLETE", num_val_images=600, chance_accuracy=0.5)
 
 
 def published(third: list[tuple[float, str, int, float]]) -> pd.DataFrame:
@@ -110,9 +112,9 @@ def test_a_claim_is_not_reproduced_where_the_numbers_say_otherwise():
     assert [key for key, holds in found.items() if holds == "not reproduced"] == [
         "ResNet-50 does not learn1",
         "ResNet-50 is no better than Plain-501",
+        # Three seeds that all come to the same are certain of it.
+        "ResNet-50 beats Plain-503",
     ]
-    # Three seeds that are all equal have no interval.
-    assert found["ResNet-50 beats Plain-503"] == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,20 @@ def test_an_accuracy_has_the_interval_of_its_images_or_of_its_seeds():
     # Seed by seed the difference hardly varies.
     assert text(difference(three, better.iloc[::-1])) == "0.110 (0.085 to 0.135)"
     assert text(difference(one, one)) == "0.000 (-0.056 to 0.056)"
-    assert each([0.6, float("nan"), 0.75], 2) == "0.60, 0.75"
+    collapsed = three.assign(last_val_accuracy=0.5)
+    assert text(accuracy(collapsed)) == "0.500 (0.500 to 0.500)"
+    assert each([0.6, float("nan"), 0.75], 2) == "0.60, -, 0.75"
+
+
+def test_a_run_that_has_failed_has_no_last_epoch():
+    table = runs_of([(0.1, "resnet50", 0, 0.6), (0.1, "resnet50", 1, 0.9)])
+    table = table.assign(learned=True, study="a", number=[0, 1], repeat=pd.NA)
+    table.loc[1, "state"] = "FAIL"
+    assert text(accuracy(table)) == "0.600 (0.560 to 0.638)"
+    assert learned(table) == "1 of 2, 1 failed"
+    history = pd.DataFrame({"study": "a", "number": [0], "repeat": pd.NA, "epoch": [1]})
+    losses = largest_losses(history.assign(val_loss=2.0), table)
+    assert each(losses, 1) == "2.0, -"
 
 
 def test_a_best_learning_rate_is_each_network_s_own():
@@ -149,6 +164,10 @@ def test_a_best_learning_rate_is_each_network_s_own():
     }
     told = depth.degradation(table)
     assert "plain networks the mean training loss rises with every step of depth (18: 0.1" in told
+    assert "residual" not in told
+    # A rate at which a seed has failed is none to have.
+    table.loc[table["last_val_accuracy"] == 0.9, "state"] = "FAIL"
+    assert float(depth.best_runs(table)["plain18"]["optimizer.lr"].iloc[0]) == 0.01
 
 
 def test_the_effect_of_the_norm_is_of_pairs_that_are_otherwise_alike():
@@ -161,10 +180,11 @@ def test_the_effect_of_the_norm_is_of_pairs_that_are_otherwise_alike():
 
 
 def test_causes_are_the_changes_that_turn_the_answer():
-    table = pd.DataFrame({"ticket": range(8), "learned": [True] * 8})
+    table = pd.DataFrame({"ticket": range(8), "learned": [True] * 8, "seed": 0})
+    table["state"] = "COMPLETE"
     assert "with every change" in causes.verdict(table)
     table.loc[2, "learned"] = False
-    assert causes.verdict(table).endswith("it does not learn with RMSprop.")
+    assert causes.verdict(table).endswith("in 1 of 1 runs; with RMSprop in 0 of 1.")
 
 
 def test_every_study_has_a_command_for_each_of_its_scales():
@@ -182,6 +202,7 @@ def test_every_study_has_a_command_for_each_of_its_scales():
         (["lr_trials", "--root", "nowhere"], "--root nowhere: must be a folder"),
         (["depth", "--root", ".", "--scale", "cpu"], "--scale cpu: depth has full, small"),
         (["depth", "--page", "--docs", "nowhere"], "has no tables of a study yet"),
+        (["depth", "--root", ".", "hydra.sweeper.repeats=1"], "repeats=1: is the study's own"),
         (["widths"], "invalid choice: 'widths'"),
     ],
 )
@@ -208,7 +229,7 @@ def test_a_study_is_one_command(tmp_path: Path):
     docs = tmp_path / "docs"
     typed = [
         *(sys.executable, "-m", "benchmarks.studies", "variants", "--root", str(images.parent)),
-        *("--scale", "small", "--docs", str(docs), *few, "hydra.sweeper.repeats=1"),
+        *("--scale", "small", "--docs", str(docs), *few),
         *("optimizer.lr=0.01,0.02", "model.conv_bias=true"),
     ]
     done = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, timeout=280)
@@ -219,7 +240,7 @@ def test_a_study_is_one_command(tmp_path: Path):
         "best.yaml",
     }
     told = json.loads((folder / "study.json").read_text())
-    assert [sweep["num_runs"] for sweep in told["sweeps"]] == [4]
+    assert [sweep["num_runs"] for sweep in told["sweeps"]] == [12]
     assert str(tmp_path) not in (folder / "report.html").read_text()
     before = (folder / "README.md").read_text()
     write_page(STUDIES["variants"], folder)
