@@ -197,21 +197,16 @@ _CHOICES = (
 
 
 def _curves(read: Tables) -> Figure:
-    panels = {}
+    panels: dict[str, dict[str, tuple[pd.DataFrame, str]]] = {}
+    published: dict[str, list[tuple[float, str]]] = {}
     for trial, rate in enumerate(RATES, start=1):
         title = f"trial {trial}: lr {number(rate)}"
-        panels[title] = {
-            NAMES[network]: (of(read.runs, rate, network), COLOURS[i])
-            for i, network in enumerate(NETWORKS)
-        }
-    published = {
-        f"trial {trial}: lr {number(rate)}": [
-            (float(part["published"].iloc[0]), COLOURS[i])
-            for i, network in enumerate(NETWORKS)
-            if not (part := of(read.runs, rate, network))["published"].isna().all()
-        ]
-        for trial, rate in enumerate(RATES, start=1)
-    }
+        panels[title], published[title] = {}, []
+        for network, colour in zip(NETWORKS, COLOURS, strict=False):
+            part = of(read.runs, rate, network)
+            panels[title][NAMES[network]] = (part, colour)
+            values = part["published"].dropna()
+            published[title] += [(float(value), colour) for value in values.iloc[:1]]
     return grid_of_curves(read.history, panels, published, CHANCE)
 
 

@@ -75,7 +75,7 @@ def _provenance(name: str, told: Mapping[str, Any]) -> list[str]:
         f"`python -m benchmarks.studies {name} --root FOLDER --scale {told['scale']}` runs these "
         "sweeps, one after the other, and writes this page:",
         "```text\n" + "\n".join(lines) + "\n```",
-        f"Commit {commit}, {told['date']}; {told['cpu']}, {told['cores']} cores, "
+        f"Commit {commit}, {told['date'][:10]}; {told['cpu']}, {told['cores']} cores, "
         f"{gpu}; Python {told['python']}, {versions}. {told['note']}".strip(),
         "[results.csv](results.csv) has a row a run, [history.csv](history.csv) a row an epoch, "
         "[report.html](report.html) is the sweeps' own report, and [best.yaml](best.yaml) runs the "

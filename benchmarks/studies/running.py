@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import platform
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.figures import cpu_model, num_usable_cores, tell
+from benchmarks.figures import tell
+from benchmarks.measured import the_gpu
+from benchmarks.options import facts_of
 from benchmarks.studies.study import Study, Sweep, Tables
 from resnet_sweep import load_history, load_results
 
-PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "optuna", "pandas")
+PACKAGES = ("hydra-core", "omegaconf", "optuna", "pandas")
 # Some trials may fail: that a training diverges is a result.
 _CODES = (0, 3)
 _KEPT = ("results.csv", "history.csv", "report.html", "best.yaml")
@@ -88,15 +87,7 @@ def command(sweep: Sweep, root: str, more: Sequence[str]) -> list[str]:
 
 def facts() -> dict[str, Any]:
     """What numbers depend on beside the settings: code, machine, versions, date."""
-    return {
-        "commit": _commit(),
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "cpu": cpu_model(),
-        "cores": num_usable_cores(),
-        "gpu": _gpu(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
-    }
+    return {"commit": _commit(), **facts_of([], the_gpu(), *PACKAGES)}
 
 
 def _run_one(typed: Sequence[str]) -> None:
@@ -133,9 +124,3 @@ def _commit() -> str | None:
     except FileNotFoundError:
         return None
     return done.stdout.strip() or None
-
-
-def _gpu() -> str | None:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
