@@ -218,7 +218,7 @@ def test_many_runs_in_one_process_do_not_grow(tmp_path, cache_dir):
 
     def resident_mib():
         gc.collect()
-        # Training keeps what is freed for the next step: whole blocks of it, by chance, are no leak.
+        # Training keeps what is freed for the next step, which is no leak.
         ctypes.CDLL(None).malloc_trim(0)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * resource.getpagesize() / 2**20
