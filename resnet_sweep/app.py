@@ -6,7 +6,6 @@ import gc
 import logging
 import math
 import os
-import shlex
 import sys
 import time
 import traceback
@@ -23,9 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 from resnet_sweep.collector import loading_modules
 from resnet_sweep.config import Config, check_config, to_config, with_absolute_paths
 from resnet_sweep.data.agreement import check_same
-from resnet_sweep.faults import ConfigError, Fault, UserError, storage_error_in
+from resnet_sweep.faults import ConfigError, Fault, UserError
 from resnet_sweep.files import is_disk_full
-from resnet_sweep.outcome import ExitCode, Typed, Verdict
+from resnet_sweep.outcome import ExitCode, Verdict
+from resnet_sweep.run_end import log_end, record_failure, shown, tell_failure, tell_trial
 from resnet_sweep.study.canonical import bare_key
 from resnet_sweep.sweep import current_trial
 from resnet_sweep.training.continuation import FREE_KEYS
@@ -97,9 +97,9 @@ class TrialTask:
             with folder.claimed():
                 ended = self._run(cfg, folder, signals)
         except BaseException as error:
-            _tell_failure(error, folder)
+            tell_failure(error, folder)
             raise
-        _tell_trial(ended)
+        tell_trial(ended)
         if ended.pruned is not None:
             raise ended.pruned
         signals.pass_on()
@@ -168,7 +168,7 @@ class TrialTask:
             reporter = TrialReporter(config.objective.metric, config.trainer.epochs)
             ended = run.train(reporter, signals)
         except BaseException as error:
-            _record_failure(error, folder, config, run, time.monotonic() - started)
+            record_failure(error, folder, config, run, time.monotonic() - started)
             # Who catches it may keep it, and its frames hold the network and its optimizer.
             traceback.clear_frames(error.__traceback__)
             # A run that diverged, was pruned or stopped leaves a sound step for the next one.
@@ -178,7 +178,7 @@ class TrialTask:
                 raise DiskError.of(error) from error
             raise
         self._finished = run
-        _log_end(ended, config.objective.metric, folder)
+        log_end(ended, config.objective.metric, folder)
         return ended
 
     def _remove_checkpoints(self) -> None:
@@ -283,85 +283,6 @@ def _admit(config: DataConfig, data: ImageData) -> None:
     check_same(config, data, trial.agree, typed - trial.swept)
 
 
-def _record_failure(
-    error: BaseException,
-    folder: RunFolder,
-    config: Config | None,
-    run: Run | None,
-    seconds: float,
-) -> None:
-    """Writes result.json of a run that did not finish, with what it came to know."""
-    from resnet_sweep.training.environment import repeatable
-
-    kind = failure_kind(error)
-    try:
-        folder.write_result(
-            {
-                "state": "FAIL",
-                "objective": None,
-                "seconds": seconds,
-                "error": {
-                    "kind": kind,
-                    "type": type(error).__name__,
-                    "message": str(error),
-                    "traceback": traceback.format_exc(),
-                },
-                **(run.facts if run is not None else {}),
-                **(repeatable(config.trainer.seed) if config is not None else {}),
-            }
-        )
-    except OSError as failure:
-        # Why the run ended matters more, and a stop must stay one.
-        log.error("how the run ended could not be written: %s", failure)
-    is_over = isinstance(error, Exception) and kind != DiskError.kind
-    # The sweep takes it up again when its storage is back.
-    is_over = is_over and storage_error_in(error) is None
-    if is_over and current_trial().number is not None:
-        # A trial that fails ends for good: nobody would go on from its checkpoint.
-        folder.last_checkpoint.unlink(missing_ok=True)
-
-
-def _tell_failure(error: BaseException, folder: RunFolder) -> None:
-    """Logs what ended a run; only what nobody expects with a traceback."""
-    if isinstance(error, UserError | RunError):
-        log.error("%s", error)
-    elif isinstance(error, Exception):
-        log.exception("the run failed")
-    else:
-        reason = str(error) or "stopped"
-        if HydraConfig.get().mode == RunMode.RUN:
-            reason += f"; to go on: {_command_to_go_on(folder)}"
-        log.warning("%s", reason)
-
-
-def _tell_trial(ended: Ended) -> None:
-    """Keeps beside the trial what its table shows; each fact is a write to the storage."""
-    trial = current_trial()
-    trial.set_user_attr("best_epoch", int(ended.result.best["epoch"]))
-    trial.set_user_attr("images_per_s", round(ended.result.images_per_s, 1))
-    trial.set_user_attr("peak_memory_mib", round(ended.peak_memory_mib, 1))
-    if ended.problem is not None:
-        trial.set_user_attr("resume_problem", ended.problem)
-
-
-def _log_end(ended: Ended, metric: str, folder: RunFolder) -> None:
-    result = ended.result
-    if ended.pruned is not None:
-        log.info("pruned after epoch %d", result.last["epoch"])
-    log.info(
-        "best %s %.4f in epoch %d, last %.4f; %.0f s, %.0f images/s",
-        metric,
-        result.best[metric],
-        result.best["epoch"],
-        result.last[metric],
-        result.seconds,
-        result.images_per_s,
-    )
-    if result.test is not None:
-        log.info("test accuracy %.4f", result.test["test_accuracy"])
-    log.info("files in %s", _shown(folder))
-
-
 def _fault_of(error: OmegaConfBaseException) -> Fault:
     """What OmegaConf says, in our form: its own text names the key a second time."""
     rule = (error.msg or str(error)).splitlines()[0]
@@ -383,7 +304,7 @@ def _label(folder: RunFolder) -> Label:
             hparams[key] = value
         else:
             hparams[key] = override.get_value_element_as_str()
-    return Label(_shown(folder), hparams)
+    return Label(shown(folder), hparams)
 
 
 def _shows_bar() -> bool:
@@ -397,13 +318,3 @@ def _set_verdict(code: ExitCode) -> None:
     # The verdict of a sweep is given by its table, at its end.
     if HydraConfig.get().mode == RunMode.RUN:
         Verdict.exit_code = code
-
-
-def _shown(folder: RunFolder) -> str:
-    """The run's folder, as seen from where the user has started it."""
-    return os.path.relpath(folder.path, HydraConfig.get().runtime.cwd)
-
-
-def _command_to_go_on(folder: RunFolder) -> str:
-    typed = [word for word in Typed.arguments if not word.startswith("hydra.run.dir=")]
-    return shlex.join([*Typed.program, *typed, f"hydra.run.dir={_shown(folder)}"])
