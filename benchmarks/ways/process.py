@@ -141,6 +141,9 @@ class WayProcess:
 
 
 def _serve(pipe: Connection, kind: str, config: Config, folder: Path) -> None:
+    # A loader's workers start as in a script, not as this process was started: to load torch anew
+    # would cost torchvision's recipe, whose workers live for an epoch, seconds a block.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     way = build_way(kind, config, folder)
     # Told from here: what this process has set is what the numbers depend on.
     pipe.send((way.name, torch.get_num_threads(), isinstance(way, WholeWay)))

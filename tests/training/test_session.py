@@ -223,9 +223,9 @@ def test_many_runs_in_one_process_do_not_grow(tmp_path, cache_dir):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * resource.getpagesize() / 2**20
 
-    some(9)
+    some(6)
     before_mib = resident_mib()
-    some(18)
+    some(9)
     # A network of this kind has 45 MiB of weights: not one of them may be left.
     assert resident_mib() - before_mib < 40
 
