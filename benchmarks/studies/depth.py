@@ -118,7 +118,8 @@ def _sections(read: Tables) -> list[Section]:
                 "34 layers has the higher *training* error than one of 18, through all of the "
                 "training, and a residual one the lower. The learning rate was chosen by the same "
                 "seeds and images that are shown, so the accuracies are a little optimistic; "
-                "numbers are of the seeds in their order.",
+                "numbers are of the seeds in their order, and the picture's bars reach from the "
+                "least to the most of them.",
             ),
             "depth",
         )

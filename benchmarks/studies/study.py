@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 SCALES = {
     "full": "full size: 224 pixels, 20 epochs, on a GPU",
     "cpu": "64 pixels and 20 epochs, without a GPU: not the published size",
-    "small": "scale=small: 32 pixels, 1,000 training images, 6 epochs, without a GPU: not the "
-    "published size",
+    "small": "small (scale=small): 32 pixels, 1,000 training images, 6 epochs, without a GPU: not "
+    "the published size",
 }
 
 
