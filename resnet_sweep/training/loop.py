@@ -125,7 +125,9 @@ class Trainer:
         path = checkpoint or self.folder.last_checkpoint
         if self.config.resume == "never" or not path.exists():
             if self.folder.metrics_csv.exists():
-                log.info("no checkpoint to go on from, so it starts at epoch 1")
+                is_asked = self.config.resume == "never"
+                why = "trainer.resume=never" if is_asked else "no checkpoint to go on from"
+                log.info("%s, so it starts at epoch 1", why)
             self.folder.clear()
         else:
             self.state.resume(self.model, self.prepared.optimizer, path)

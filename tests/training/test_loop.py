@@ -212,12 +212,14 @@ def test_a_run_that_was_given_up_has_a_result_so_far(data, tmp_path, epoch):
     assert result.images_per_s > 0
 
 
-def test_resume_never_starts_anew(data, tmp_path):
+def test_resume_never_starts_anew(data, tmp_path, caplog):
+    caplog.set_level("INFO")
     with pytest.raises(LookupError):
         trainer_of(data, tmp_path).fit(Listener(raise_after=3), never_stops)
     listener = Listener(raise_after=1)
     with pytest.raises(LookupError):
         trainer_of(data, tmp_path, resume="never").fit(listener, never_stops)
+    assert "trainer.resume=never, so it starts at epoch 1" in caplog.text
     assert len(metrics_of(tmp_path)) == 1
 
 
