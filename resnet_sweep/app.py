@@ -25,11 +25,11 @@ from resnet_sweep.data.agreement import check_same
 from resnet_sweep.faults import ConfigError, Fault, UserError
 from resnet_sweep.files import is_disk_full
 from resnet_sweep.outcome import ExitCode, Verdict
-from resnet_sweep.run_end import log_end, record_failure, shown, tell_failure, tell_trial
+from resnet_sweep.run_end import kind_of, log_end, record_failure, shown, tell_failure, tell_trial
 from resnet_sweep.study.canonical import bare_key
 from resnet_sweep.sweep import current_trial
 from resnet_sweep.training.continuation import FREE_KEYS
-from resnet_sweep.training.failures import DiskError, RunError, failure_kind
+from resnet_sweep.training.failures import DiskError, RunError
 from resnet_sweep.trusted import command_faults
 
 # Only annotations: a configuration is checked before torch is loaded.
@@ -115,8 +115,8 @@ class TrialTask:
             return [_fault_of(error)]
 
     def failure_kind(self, error: BaseException) -> str:
-        """See training.failures; "device" means that this process should end."""
-        return failure_kind(error)
+        """See kind_of; "device" means that this process should end."""
+        return kind_of(error)
 
     def num_reports(self, cfg: DictConfig) -> int:
         """One an epoch."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from resnet_sweep.faults import UserError, storage_error_in
+from resnet_sweep.faults import DataError, UserError, storage_error_in
 from resnet_sweep.outcome import Typed
 from resnet_sweep.sweep import current_trial
+from resnet_sweep.sweep.decided import is_below
 from resnet_sweep.training.failures import DiskError, RunError, failure_kind
 
 # Only annotations: a configuration is checked before torch is loaded.
@@ -23,6 +24,24 @@ if TYPE_CHECKING:
     from resnet_sweep.training.folder import RunFolder
 
 log = logging.getLogger(__name__)
+
+
+def kind_of(error: BaseException) -> str:
+    """The name of what ended a run of a sweep, or alone; see training.failures.failure_kind.
+
+    Data that cannot be used spoil every trial of a study; where the trial's own settings chose
+    them, or the batch is too large for them, it is the trial that is wrong.
+
+    Args:
+        error: What ended it.
+    """
+    kind = failure_kind(error)
+    if kind == "data":
+        assert isinstance(error, DataError)
+        keys = {fault.key for fault in error.faults}
+        is_own = any(is_below(key, ["data"]) for key in current_trial().swept)
+        return "config" if is_own or not all(is_below(key, ["data"]) for key in keys) else kind
+    return kind
 
 
 def record_failure(
@@ -43,7 +62,7 @@ def record_failure(
     """
     from resnet_sweep.training.environment import repeatable
 
-    kind = failure_kind(error)
+    kind = kind_of(error)
     try:
         folder.write_result(
             {

@@ -24,10 +24,12 @@ COMPLETE, PRUNED, FAIL, RUNNING, WAITING = STATES = (
 INTERRUPTED = "interrupted"
 # Its data were not those of the study: it is run again when they are back.
 DATA_CHANGED = "data_changed"
+# They could not be used, a broken image for instance: it is run again when that is mended.
+DATA = "data"
 # It could not write its files: when there is room again.
 DISK = "disk"
 # What is wrong with where a trial ran and is for the user to mend; its worker takes no other.
-PLACE_FAILURES = frozenset({DATA_CHANGED, DISK})
+PLACE_FAILURES = frozenset({DATA, DATA_CHANGED, DISK})
 ALWAYS_AGAIN = PLACE_FAILURES | {INTERRUPTED}
 
 

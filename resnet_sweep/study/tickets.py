@@ -18,7 +18,7 @@ BURNT = "burnt"
 # Attribute of the study: how many trials had ended that the newest tables show.
 NUM_SHOWN = "num_shown"
 # Ends that say something about the trial, never about the slot that it ran on.
-_NOT_THE_SLOTS_FAULT = ALWAYS_AGAIN | {"config", "data", "non_finite", "timeout"}
+_NOT_THE_SLOTS_FAULT = ALWAYS_AGAIN | {"config", "non_finite", "timeout"}
 # A trial that fails sooner than this has failed "at once".
 AT_ONCE_S = 10.0
 

@@ -19,7 +19,7 @@ from optuna.storages import InMemoryStorage
 
 from resnet_sweep.faults import ConfigError, DataError, Fault, StorageError
 from resnet_sweep.study.queue import Budget, Queue
-from resnet_sweep.study.standing import DISK, INTERRUPTED
+from resnet_sweep.study.standing import DATA, DISK, INTERRUPTED
 from resnet_sweep.study.storage import claim_lock
 from resnet_sweep.study.tickets import LOST, is_of
 from resnet_sweep.sweep.conditions import lookup_in
@@ -49,6 +49,10 @@ log = logging.getLogger(__name__)
 _MAX_IDLE_LAUNCHES = 3
 # How often it is looked whether trials of others have ended.
 _POLL_S = 0.2
+_OTHER_DATA = (
+    "mend the images and give the same command again; with other settings it is another study, "
+    "under another hydra.sweeper.study_name"
+)
 # Workers of a launcher that was interrupted are given so long to end.
 _PATIENCE_S = 15.0
 
@@ -237,7 +241,7 @@ def _say_closed(queue: Queue, spec: Spec) -> None:
 
 
 def _refuse_place(sweep: Sweep, queue: Queue) -> None:
-    """Ends a sweep whose workers have other data than the study's, or no room for their files.
+    """Ends a sweep whose workers have no data or others, or no room for their files.
 
     Raises:
         UserError: With what a trial has said; it and the others stay open.
@@ -245,7 +249,9 @@ def _refuse_place(sweep: Sweep, queue: Queue) -> None:
     for session, (kind, error) in queue.ledger.refused.items():
         if session.partition(".")[0] == sweep.session.id and queue.num_open():
             said = error.partition(": ")[2] or error
-            fault = Fault("hydra.sweep.dir", sweep.folder.path, f"a trial says {said}")
+            # Of a data setting this remedy would be refused: the study has another.
+            fix = _OTHER_DATA if kind == DATA else ""
+            fault = Fault("hydra.sweep.dir", sweep.folder.path, f"a trial says {said}", fix=fix)
             raise (UnwritableError if kind == DISK else DataError)([fault])
 
 

@@ -64,9 +64,9 @@ class Task(Protocol):
             error: What the call has raised.
 
         Returns:
-            A short name. Three mean something to the sweep: after ``device`` the worker's
-            process is replaced; ``disk`` and ``data_changed`` end the worker, and the same
-            command runs the trial again.
+            A short name. Four mean something to the sweep: after ``device`` the worker's
+            process is replaced; ``disk``, ``data`` and ``data_changed`` end the worker, and the
+            same command runs the trial again.
         """
 
     def prepare(self) -> None:

@@ -111,3 +111,25 @@ def test_training_on_images_that_changed_is_refused_and_goes_on_when_they_are_ba
         if trial.state.name == "COMPLETE"
     }
     assert len(hashes) == 1
+
+
+@pytest.mark.slow
+def test_a_broken_image_ends_a_sweep_which_goes_on_when_it_is_mended(tmp_path):
+    lay_images(tmp_path / "images")
+    image = tmp_path / "images" / "a" / "3.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[: len(whole) // 2])
+    command = (
+        *("data=image_folder", "data.root=images", "data.image_size=32", "trainer.device=cpu"),
+        *("model=resnet18", "trainer.epochs=1", "trainer.batch_size=4", "optimizer.lr=1e-2,1e-3"),
+        *("hydra.sweeper.study_name=study", "hydra/launcher=basic"),
+    )
+    env = {"RESNET_SWEEP_CACHE": str(tmp_path / "cache")}
+    refused = sweep(tmp_path, *command, app=None, env=env)
+    assert refused.process.returncode == 2, refused.text
+    assert f"data.root={image}: is broken" in refused.text
+    assert "mend the images and give the same command again" in refused.text
+    image.write_bytes(whole)
+    done = sweep(tmp_path, *command, app=None, env=env)
+    assert done.process.returncode == 0, done.text
+    assert kinds(tmp_path / "outputs" / "study") == ["data", "COMPLETE", "COMPLETE"]

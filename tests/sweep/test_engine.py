@@ -560,7 +560,7 @@ class Careful:
         return [] if cfg.x < 10 else [Fault("x", cfg.x, "must be less than 10")]
 
     def failure_kind(self, error: BaseException) -> str:
-        return "data" if isinstance(error, ZeroDivisionError) else "exception"
+        return "division" if isinstance(error, ZeroDivisionError) else "exception"
 
     def prepare(self) -> None:
         self._note("prepare")
@@ -584,7 +584,7 @@ def test_a_task_of_the_applications_own(app: App, capsys: pytest.CaptureFixture[
     assert "(2 faults)" in said
     assert "x=11: must be less than 10" in said
     assert sweep(app, task, "x=1,2,3", "z=1", "hydra.sweeper.keep_checkpoints=1") == 3
-    assert app.trials()[1].user_attrs["failure"] == "data"
+    assert app.trials()[1].user_attrs["failure"] == "division"
     assert app.seen == [], "the function itself is not called"
     calls = [json.loads(line) for line in Careful.log.read_text().splitlines()]
     assert [call for call in calls if call[0] == "after"] == [
