@@ -1,6 +1,7 @@
 """The examples, as a newcomer uses them: from a copy, by their commands."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -9,9 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands import ROOT, Command
+from omegaconf import OmegaConf
+from PIL import Image
 
 from resnet_sweep import load_results
+from resnet_sweep.models import build_model
+from resnet_sweep.models.config import ModelConfig
 
 EXAMPLES = ROOT / "examples"
 NOTEBOOK = EXAMPLES / "reading_results.ipynb"
@@ -76,6 +82,61 @@ def test_a_trained_network_predicts_what_it_predicted_in_its_run(checkout: Path,
         said = python(checkout, "examples/predict.py", folder, *paths)
         found = [line.partition(": ")[2].split()[0] for line in said.splitlines()]
         assert found == [classes[label] for label in best]
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """What predict.py reads of a run, of a network as it was made."""
+    data = {"image_size": 32, "channels": 3, "resize": "crop"}
+    model = OmegaConf.structured(ModelConfig(depth=18))
+    network = build_model(ModelConfig(depth=18), 2, 3, 32)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    OmegaConf.save(OmegaConf.create({"data": data, "model": model}), folder / "rerun.yaml")
+    kept = {"classes": ["cat", "dog"], "mean": [0.5] * 3, "std": [0.2] * 3}
+    torch.save({**kept, "model": network.state_dict()}, folder / "best.pt")
+    return folder
+
+
+@pytest.fixture
+def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs predict.py in this process; returns its exit code, stdout and stderr."""
+
+    def run(*arguments: object) -> tuple[object, str, str]:
+        monkeypatch.setattr("sys.argv", ["predict.py", *map(str, arguments)])
+        try:
+            runpy.run_path(str(EXAMPLES / "predict.py"), run_name="__main__")
+        except SystemExit as end:
+            return (end.code, *capsys.readouterr())
+        return (0, *capsys.readouterr())
+
+    return run
+
+
+def test_a_broken_image_keeps_no_answer_from_the_others(predict, run_folder: Path, tmp_path: Path):
+    good, broken, gone = (tmp_path / name for name in ("good.png", "broken.jpg", "gone.png"))
+    Image.new("RGB", (40, 50), (200, 10, 10)).save(good)
+    Image.effect_noise((64, 64), 50).save(broken)
+    broken.write_bytes(broken.read_bytes()[:600])
+    code, answers, complaints = predict(run_folder, broken, good, gone, tmp_path)
+    assert code == 1
+    (answer,) = answers.splitlines()
+    assert answer.startswith((f"{good}: cat 0.", f"{good}: dog 0."))
+    first, second, third = complaints.splitlines()
+    assert first.startswith(f"{broken}: ")
+    assert "truncated" in first
+    assert second == f"{gone}: No such file or directory"
+    assert third == f"{tmp_path}: Is a directory"
+    assert predict(run_folder, good) == (0, answers, "")
+    assert predict(run_folder, gone) == (1, "", f"{second}\n")
+
+
+def test_what_predict_needs_of_a_run_is_named_when_it_is_not_there(predict, run_folder: Path):
+    (run_folder / "best.pt").unlink()
+    code, _, _ = predict(run_folder, "image.png")
+    assert code == f"{run_folder / 'best.pt'}: No such file or directory"
+    code, _, _ = predict(run_folder / "nowhere", "image.png")
+    assert f"path={run_folder / 'nowhere'}: is no folder" in code
 
 
 @pytest.mark.slow
