@@ -74,7 +74,10 @@ def test_a_pipe_gets_plain_lines_one_an_epoch(command: Command, tmp_path):
         (["data=cats_dogs", "data.root=nowhere"], ["data.root=nowhere: does not exist"]),
         (["model._target_=os.system"], ["outside the allowed modules", "--allow os"]),
         (["trainer.device=cuda:99"], ["trainer.device=cuda:99: is not on this machine"]),
-        (["model._target_=torchvision.models.nonsense"], ["cannot be built"]),
+        (
+            ["model._target_=torchvision.models.resnet19"],
+            ["torchvision.models has no resnet19; did you mean torchvision.models.resnet1"],
+        ),
         (["-m", "optimizer.lr=0.1,-1,nan"], ["(2 faults)", "lr=-1.0", "lr=nan"]),
         (["-m", "optimizer.lr=interval(1e-4,1e-1)"], ["n_trials=20", "is no list of values"]),
         (

@@ -19,6 +19,7 @@ from resnet_sweep.models.config import (
     extra_modules,
     is_in,
 )
+from resnet_sweep.models.locating import locating_fault, one_line
 from resnet_sweep.models.probe import meta_output_of, output_of
 from resnet_sweep.models.resnet import resnet_of
 from resnet_sweep.models.weights import load_weights
@@ -88,8 +89,9 @@ def _foreign(target: str, kwargs: dict[str, Any], num_classes: int, in_channels:
         model = build(**sizes)
     except Exception as error:
         # Whatever a stranger's network raises is for the user to see as one line.
+        fault = locating_fault("model._target_", target, error)
         rule = f"cannot be built: {one_line(error)}"
-        raise ConfigError([Fault("model._target_", target, rule)]) from error
+        raise ConfigError([fault or Fault("model._target_", target, rule)]) from error
     if not isinstance(model, nn.Module):
         rule = f"gives {type(model).__name__}, not a torch.nn.Module"
         raise ConfigError([Fault("model._target_", target, rule)])
@@ -102,13 +104,6 @@ def _has_parameter(function: Any, name: str) -> bool:
     except (TypeError, ValueError):
         # Some callables of C extensions tell no signature.
         return False
-
-
-def one_line(error: BaseException) -> str:
-    """Type and message of an error and of its cause, without their line breaks."""
-    message = " ".join(str(error).split())
-    line = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    return line if error.__cause__ is None else f"{line} ({one_line(error.__cause__)})"
 
 
 def _targets(key: str, value: Any) -> Iterator[tuple[str, Any]]:

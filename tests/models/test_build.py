@@ -137,7 +137,8 @@ def test_strangers_network_gets_channels_and_is_left_alone(
         ("with_auxiliary", {}, "to tuple in training"),
         ("text", {}, "gives str"),
         ("fails", {}, "KeyError: 'two\\nlines'"),
-        ("absent", {}, "absent"),
+        ("absent", {}, f"is not there: {MODULE} has no absent"),
+        ("fails.absent", {}, "cannot be imported: AttributeError: "),
     ],
 )
 def test_strangers_network_that_does_not_fit_is_one_fault(
@@ -147,6 +148,35 @@ def test_strangers_network_that_does_not_fit_is_one_fault(
     assert (fault.key, fault.value) == ("model._target_", f"{stranger}.{name}")
     assert said in fault.rule
     assert "\n" not in fault.rule
+
+
+def test_a_module_that_python_does_not_find_says_what_to_type() -> None:
+    allow(["nowhere_at_all"])
+    fault = refusal(ModelConfig(_target_="nowhere_at_all.networks.Small"))
+    assert fault.rule == "is not there: Python finds no module nowhere_at_all"
+    assert "PYTHONPATH=FOLDER" in fault.fix
+    assert "nowhere_at_all" in fault.fix
+
+
+def test_a_near_name_in_the_module_is_told(stranger: str) -> None:
+    fault = refusal(ModelConfig(_target_=f"{stranger}.Linaer"))
+    assert fault.fix == f"did you mean {stranger}.Linear?"
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
+        ("def (:", f"SyntaxError: invalid syntax ({MODULE}.py, line 1)"),
+    ],
+)
+def test_a_module_that_fails_to_import_says_why(
+    stranger: str, tmp_path: Path, source: str, cause: str
+) -> None:
+    (tmp_path / f"{MODULE}.py").write_text(f"{source}\n")
+    fault = refusal(ModelConfig(_target_=f"{stranger}.Linear"))
+    assert (fault.rule, fault.fix) == (f"cannot be imported: {cause}", "")
 
 
 def test_target_is_not_imported_unless_allowed(
