@@ -31,7 +31,7 @@ _MEASURED = (
     *(f"last_{name}" for name in _CURVE),
     *("last_val_accuracy_low", "last_val_accuracy_high", "chance_accuracy", "learned"),
     *("test_loss", "test_accuracy", "test_accuracy_low", "test_accuracy_high"),
-    *("num_val_images", "num_test_images"),
+    *("num_val_images", "num_test_images", "num_skipped_images"),
 )
 _CIRCUMSTANCES = (
     *("seconds", "images_per_s", "peak_memory_mib", "device", "precision", "microbatch", "seed"),
@@ -42,7 +42,7 @@ _DTYPES = {
     **dict.fromkeys(("ticket", "number", "repeat", "attempt"), "Int64"),
     **dict.fromkeys(("epoch", "best_epoch", "epochs"), "Int64"),
     **dict.fromkeys(("num_val_images", "num_test_images", "seed", "duplicate_of"), "Int64"),
-    "microbatch": "Int64",
+    **dict.fromkeys(("num_skipped_images", "microbatch"), "Int64"),
     **dict.fromkeys(("published_learned", "learned"), "boolean"),
     **dict.fromkeys(("study", "state", "metric", "direction", "device", "precision"), "string"),
     **dict.fromkeys(("worker", "slot", "error_kind", "error", "folder"), "string"),

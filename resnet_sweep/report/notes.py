@@ -17,10 +17,36 @@ def batch_norm_notes(table: pd.DataFrame) -> tuple[str, ...]:
     known = table["microbatch"].dropna() if "microbatch" in table else ()
     if not len(known):
         return ()
-    num = len(known)
-    runs = "1 run" if num == 1 else "all runs" if num == len(table) else f"{num} runs"
+    runs = _runs(len(known), table)
     return (
         f"microbatch: in {runs} a batch went through the network in parts, of up to "
         f"{max(known)} images, and batch norm saw one part at a time: whole batches may give "
         "other results",
     )
+
+
+def skipped_notes(table: pd.DataFrame) -> tuple[str, ...]:
+    """That broken images were left out of the data of some runs, if there are such runs.
+
+    Args:
+        table: Of runs, as ``load_results`` gives it.
+
+    Returns:
+        A line, or none.
+    """
+    known = table["num_skipped_images"].dropna() if "num_skipped_images" in table else ()
+    if not len(known):
+        return ()
+    most = int(max(known))
+    images = "1 broken image was" if most == 1 else f"{most} broken images were"
+    up_to = "" if min(known) == most else "up to "
+    return (
+        f"data.on_corrupt=skip: {up_to}{images} left out of the data of "
+        f"{_runs(len(known), table)}; the train.log of the first run says where they are named",
+    )
+
+
+def _runs(num: int, table: pd.DataFrame) -> str:
+    if num == len(table):
+        return "the run" if num == 1 else "all runs"
+    return "1 run" if num == 1 else f"{num} runs"

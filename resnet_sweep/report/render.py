@@ -10,7 +10,7 @@ import pandas as pd
 
 from resnet_sweep.report.columns import objectives_of, parameters_of, settings_of, told_of
 from resnet_sweep.report.grid import Column, fitted, lines_of
-from resnet_sweep.report.notes import batch_norm_notes
+from resnet_sweep.report.notes import batch_norm_notes, skipped_notes
 from resnet_sweep.report.settings import holds_numbers, is_missing, plain
 from resnet_sweep.report.shaping import LEFT_OUT
 from resnet_sweep.report.text import beginning, number, one_line
@@ -282,7 +282,7 @@ def _explanations(table: pd.DataFrame, shown: Container[str]) -> list[str]:
         chance = f"chance ({', '.join(chances)})"
         notes.append(f"learned: the last epoch's 95% interval lies above {chance}")
     # Also where the terminal has no room for the column.
-    notes += batch_norm_notes(table)
+    notes += [*batch_norm_notes(table), *skipped_notes(table)]
     return [note for note in notes if note]
 
 

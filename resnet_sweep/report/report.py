@@ -15,7 +15,7 @@ import pandas as pd
 from resnet_sweep.report.best import OURS, Best, write_best
 from resnet_sweep.report.columns import FIXED, column_names
 from resnet_sweep.report.files import write_csv
-from resnet_sweep.report.notes import batch_norm_notes
+from resnet_sweep.report.notes import batch_norm_notes, skipped_notes
 from resnet_sweep.report.results import history_of, table_of
 from resnet_sweep.report.source import Source
 from resnet_sweep.report.text import one_line, shown_path
@@ -149,6 +149,7 @@ class Report:
             notes=(
                 *self.notes,
                 *batch_norm_notes(self.runs),
+                *skipped_notes(self.runs),
                 *self._standings,
                 *_differing_note(differing),
             ),

@@ -55,8 +55,9 @@ def load_results(
         ``last_train_accuracy``, ``last_val_loss``, ``last_val_accuracy``,
         ``last_val_accuracy_low`` and ``_high`` (95% interval), ``chance_accuracy``, ``learned``
         (boolean: the interval lies above chance), ``test_loss``, ``test_accuracy``,
-        ``test_accuracy_low`` and ``_high``, ``num_val_images``, ``num_test_images`` (Int64);
-        numbers are float64;
+        ``test_accuracy_low`` and ``_high``, ``num_val_images``, ``num_test_images``,
+        ``num_skipped_images`` (Int64, broken images that were left out; missing where there
+        were none, or it is not known); numbers are float64;
 
         what the task has told; ``seconds``, ``images_per_s``, ``peak_memory_mib`` (float64),
         ``device``, ``precision`` (string), ``microbatch`` (Int64, most images that went through

@@ -197,6 +197,8 @@ def facts_of(result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     facts |= {key: of_kind(float, test.get(key)) for key in ("test_loss", "test_accuracy")}
     for name, row in (("best_epoch", best), ("epochs", last)):
         facts[name] = of_kind(int, row.get("epoch"))
+    # A number only where there is something to say, as with microbatch.
+    facts["num_skipped_images"] = of_kind(int, result.get("num_skipped_images")) or None
     facts = {key: value for key, value in facts.items() if value is not None}
     error = mapping_of(result.get("error"))
     if error:

@@ -263,3 +263,12 @@ def test_runs_whose_batch_norm_saw_parts_of_a_batch_are_told():
     assert ("microbatch", "8") in runs_table(frame(rows)).constant
     whole = Report([Source("s", tuple(RUN(i, {"lr": i}, objective=0.5) for i in range(2)))])
     assert "microbatch" not in page_html(whole.content())
+
+
+def test_images_that_were_left_out_are_told():
+    rows = [RUN(i, {"lr": i}, objective=0.5, num_skipped_images=1) for i in range(2)]
+    said = " ".join(Elements(page_html(Report([Source("s", tuple(rows))]).content())).texts)
+    assert "1 broken image was left out of the data of all runs" in said
+    rows = [RUN(i, {"lr": i}, objective=0.5) for i in range(2)]
+    said = " ".join(Elements(page_html(Report([Source("s", tuple(rows))]).content())).texts)
+    assert "broken image" not in said

@@ -330,3 +330,22 @@ def test_means_without_a_run_in_parts_say_nothing_of_them():
     table["state"] = pd.Series(["COMPLETE", "COMPLETE", "FAIL"], dtype="string")
     assert "microbatch" not in render_summary(aggregate(table, []))
     assert "microbatch" not in render(frame(in_parts(None, None)))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ((1, 1), "1 broken image was left out of the data of all runs;"),
+        ((3, None, 3), "3 broken images were left out of the data of 2 runs;"),
+        ((3, None, 1, None), "up to 3 broken images were left out of the data of 2 runs;"),
+        ((None, 1), "1 broken image was left out of the data of 1 run;"),
+        ((1,), "1 broken image was left out of the data of the run;"),
+        ((None, None), None),
+    ],
+)
+def test_images_that_were_left_out_are_told(numbers, said):
+    rows = [run(i, {"lr": 0.1 * (i + 1)}, num_skipped_images=num) for i, num in enumerate(numbers)]
+    lines = render(frame(rows), 60).splitlines()
+    told = [line for line in lines if line.startswith("data.on_corrupt=skip: ")]
+    assert (told == []) == (said is None)
+    assert said is None or said in told[0]

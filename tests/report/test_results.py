@@ -142,9 +142,9 @@ def test_measurements_come_from_the_files_and_from_the_trial(tmp_path):
         made.add(ticket, {}, values=1.0 - ticket / 10, memory_mib=100, classes=["a", "b"])
     last = {"epoch": 4, "val_accuracy": 0.25, "train_loss": math.nan}
     more = {"num_val_images": 600, "chance_accuracy": 0.5, "metric": "best_val_accuracy"}
-    more |= {"microbatch": 16, "compiled": False, "prepare_s": 0.5}
+    more |= {"microbatch": 16, "compiled": False, "prepare_s": 0.5, "num_skipped_images": 2}
     write_result(tmp_path / "trials" / "0", last=last, seed=7, seconds=99.0, best="odd", **more)
-    write_result(tmp_path / "trials" / "2", microbatch=None)
+    write_result(tmp_path / "trials" / "2", microbatch=None, num_skipped_images=0)
     (tmp_path / "trials" / "1").mkdir()
     (tmp_path / "trials" / "1" / "metrics.csv").write_text(
         "epoch,val_loss,lr\n1,0.5,1\n2,0.25,1\n3,0."
@@ -160,6 +160,7 @@ def test_measurements_come_from_the_files_and_from_the_trial(tmp_path):
     assert (table["epochs"].tolist()[1], table["last_val_loss"].tolist()[1]) == (2, 0.25)
     assert str(table["microbatch"].dtype) == "Int64"
     assert table["microbatch"].tolist() == [16, pd.NA, pd.NA, pd.NA]
+    assert table["num_skipped_images"].tolist() == [2, pd.NA, pd.NA, pd.NA]
     # The worker's clock saw all of the trial.
     assert set(table["seconds"]) == {10.0}
     assert told_of(table) == ["memory_mib", "classes"]

@@ -94,6 +94,11 @@ def test_numbers_of_a_run_that_goes_on_are_those_of_its_last_epoch(tmp_path: Pat
     assert "last_train_loss" not in facts
 
 
+@pytest.mark.parametrize(("num", "facts"), [(0, {}), (2, {"num_skipped_images": 2}), (True, {})])
+def test_images_that_were_left_out_are_a_fact_where_there_are_any(tmp_path: Path, num, facts):
+    assert facts_of({"num_skipped_images": num}, tmp_path) == facts
+
+
 def test_facts_of_wrong_types_are_left_out(tmp_path: Path):
     result = {
         **{"seed": True, "num_val_images": 2**70, "device": 5, "metric": None},
