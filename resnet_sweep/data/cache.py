@@ -32,6 +32,7 @@ from resnet_sweep.data.locks import locked
 from resnet_sweep.data.sources import build_source
 from resnet_sweep.data.sources._base import Source
 from resnet_sweep.faults import DataError, Fault
+from resnet_sweep.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -166,9 +167,8 @@ def _open_cache(
     if skipped and config.on_corrupt == "error":
         raise broken_error(skipped)
     if skipped:
-        log.warning(
-            "%d broken images are left out; %s names them", len(skipped), folder / META_FILE
-        )
+        images = counted(len(skipped), "broken image is", "broken images are")
+        log.warning("%s left out; %s names them", images, folder / META_FILE)
     return data
 
 

@@ -19,6 +19,7 @@ from resnet_sweep.started import typed_again
 from resnet_sweep.study.queue import Queue
 from resnet_sweep.study.standing import INTERRUPTED
 from resnet_sweep.study.tickets import NUM_SHOWN
+from resnet_sweep.wording import counted
 
 if TYPE_CHECKING:
     from resnet_sweep.sweep.engine import Sweep
@@ -126,7 +127,8 @@ def _fail(sweep: Sweep, queue: Queue) -> None:
     if not sweep.options.is_drop_in:
         log.error("%s", text)
         if num_left := queue.num_open():
-            log.error("%d trials are left; to go on, type a larger rate", num_left)
+            trials = counted(num_left, "trial is", "trials are")
+            log.error("%s left; to go on, type a larger rate", trials)
         raise SystemExit(_exit_code(sweep) or SOME_FAILED)
     raise SweepFailedError(f"{text}\n{last.get('traceback', '')}")
 

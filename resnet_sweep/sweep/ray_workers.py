@@ -29,6 +29,7 @@ from resnet_sweep.faults import ConfigError, Fault, StorageError, UserError
 from resnet_sweep.sweep.launcher_config import SLOT_VARIABLE
 from resnet_sweep.sweep.ray_cluster import connect, options, room
 from resnet_sweep.sweep.worker import Worker, open_queue
+from resnet_sweep.wording import counted
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -142,7 +143,7 @@ class _Crew:
     def run(self, count: int) -> list[JobReturn]:
         import ray
 
-        log.info("Ray: %d workers, output in %s", count, self._folder)
+        log.info("Ray: %s, output in %s", counted(count, "worker"), self._folder)
         for _ in range(count):
             self._start(_Seat(0))
         returned: list[JobReturn] = []

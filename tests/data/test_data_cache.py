@@ -386,7 +386,7 @@ class TestBroken:
         open_data(config)
         caplog.clear()
         assert open_data(config).num_skipped == 1
-        assert "1 broken images are left out" in caplog.text
+        assert "1 broken image is left out; " in caplog.text
         config.on_corrupt = "error"
         with pytest.raises(DataError, match=r"cat\.0\.jpg: is broken"):
             open_data(config)

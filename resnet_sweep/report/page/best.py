@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from resnet_sweep.report.page.content import PageContent
-from resnet_sweep.report.page.sure import counted, sure_sentences
+from resnet_sweep.report.page.sure import sure_sentences
 from resnet_sweep.report.plots.pareto import front_of
 from resnet_sweep.report.plots.parts import MOST_PARTS, objectives_text, parts_of
 from resnet_sweep.report.plots.trials import Trial, means_of, trials_of, why_no_interval
@@ -22,6 +22,7 @@ from resnet_sweep.report.plots.values import (
     texts,
 )
 from resnet_sweep.report.text import number
+from resnet_sweep.wording import counted
 
 
 def is_optimistic(runs: pd.DataFrame, objective: str) -> bool:

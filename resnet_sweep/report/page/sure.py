@@ -15,15 +15,11 @@ from resnet_sweep.report.plots.trials import Estimate, Trial, estimates_of, why_
 from resnet_sweep.report.plots.values import floats, names_of, objective_title, settings_of
 from resnet_sweep.report.settings import completed
 from resnet_sweep.report.text import number
+from resnet_sweep.wording import counted
 
 _LAST = "last_val_accuracy"
 # More would be a table, and that is on the page.
 _MOST_TOLD = 3
-
-
-def counted(num: int, one: str, many: str = "") -> str:
-    """``1 run``, ``12,345 runs``."""
-    return f"{num:,} {one if num == 1 else many or one + 's'}"
 
 
 def sure_sentences(

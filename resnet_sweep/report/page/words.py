@@ -10,7 +10,6 @@ import pandas as pd
 
 from resnet_sweep.report.page.best import best_sentences, is_optimistic, optimism
 from resnet_sweep.report.page.content import PageContent
-from resnet_sweep.report.page.sure import counted
 from resnet_sweep.report.plots.parts import parts_of
 from resnet_sweep.report.plots.trials import estimates_of, means_of, trials_of, why_no_interval
 from resnet_sweep.report.plots.values import (
@@ -22,6 +21,7 @@ from resnet_sweep.report.plots.values import (
     texts,
 )
 from resnet_sweep.report.text import duration, number
+from resnet_sweep.wording import counted
 
 # Studies that cannot be compared have a number each.
 _MOST_BEST = 4

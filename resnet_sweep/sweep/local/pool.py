@@ -18,6 +18,7 @@ from resnet_sweep.sweep.interrupt import CountedSignals, Interrupted
 from resnet_sweep.sweep.local.process import SlotProcess
 from resnet_sweep.sweep.local.serve import JobRequest, failed_return, unpack_return
 from resnet_sweep.sweep.local.slots import Slot
+from resnet_sweep.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +201,8 @@ class Pool:
     def _stop(self, signals: CountedSignals) -> None:
         """Asks all processes to stop and waits for them, until a second signal comes."""
         alive = self._alive()
-        log.warning("stopping %d processes; a second signal kills them", len(alive))
+        processes = counted(len(alive), "process", "processes")
+        log.warning("stopping %s; a second signal kills them", processes)
         for seat in self._seats:
             if seat.process is not None:
                 seat.process.ask_to_stop()

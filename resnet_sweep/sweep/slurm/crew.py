@@ -21,6 +21,7 @@ from resnet_sweep.sweep.slurm.member import Member, SlurmJobError
 from resnet_sweep.sweep.slurm.submission import LOGS, Launch, submit
 from resnet_sweep.sweep.slurm.task import Order
 from resnet_sweep.sweep.worker import Worker, open_queue
+from resnet_sweep.wording import counted
 
 if TYPE_CHECKING:
     from resnet_sweep.study.queue import Queue
@@ -267,7 +268,8 @@ class Crew:
         Raises:
             Interrupted: A third one came; what jobs do then is not known.
         """
-        log.warning("stopping %d jobs of Slurm; a second signal kills them", len(self._open()))
+        jobs = counted(len(self._open()), "job of Slurm", "jobs of Slurm")
+        log.warning("stopping %s; a second signal kills them", jobs)
         asked_s, is_killing, is_deaf = 0.0, False, False
         while members := self._open():
             if self._signals.count > 2 and self._signals.signum is not None:
