@@ -7,6 +7,8 @@ import importlib
 import threading
 from collections.abc import Iterator
 
+from resnet_sweep.report.plots.fonts import quiet_fonts
+
 # Tables, page, and the importance of parameters, for which Optuna loads scikit-learn and SciPy;
 # its pictures load Matplotlib.
 _MODULES = (
@@ -46,6 +48,7 @@ def report_loading(after_s: float = _AFTER_S) -> Iterator[None]:
 def _load(is_over: threading.Event, after_s: float) -> None:
     if is_over.wait(after_s):
         return
+    quiet_fonts()
     for name in _MODULES:
         # What cannot be loaded is told where it is needed: it is tried there again.
         with contextlib.suppress(Exception):

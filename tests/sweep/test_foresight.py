@@ -1,6 +1,7 @@
 """Modules for the end of a sweep are there early, and never in the way."""
 
 import importlib.util
+import logging
 import subprocess
 import sys
 import threading
@@ -39,6 +40,22 @@ def test_a_long_sweep_finds_them_loaded_and_goes_on_without_what_is_broken(monke
         assert loaded.wait(30)
     assert "early_sound" in sys.modules
     monkeypatch.delitem(sys.modules, "early_sound")
+
+
+@pytest.mark.parametrize(("level", "told"), [(logging.NOTSET, []), (logging.INFO, ["found"])])
+def test_a_search_for_fonts_is_told_to_who_asks_for_it(monkeypatch, caplog, level, told):
+    fonts = logging.getLogger("matplotlib.font_manager")
+    monkeypatch.setattr(foresight, "_MODULES", ())
+    caplog.set_level(logging.INFO)
+    before = fonts.level
+    fonts.setLevel(level)
+    try:
+        foresight._load(threading.Event(), 0.0)
+        fonts.info("found")
+        logging.getLogger("matplotlib").info("another's")
+    finally:
+        fonts.setLevel(before)
+    assert caplog.messages == [*told, "another's"]
 
 
 def test_the_thread_is_gone_at_the_end_also_after_an_error():

@@ -10,6 +10,7 @@ import pandas as pd
 
 from resnet_sweep.report.plots import palette
 from resnet_sweep.report.plots.figure import NoFigure
+from resnet_sweep.report.plots.fonts import quiet_fonts
 from resnet_sweep.report.plots.parts import MOST_PARTS, Part, parts_of
 from resnet_sweep.report.plots.plotly import FONT, base_layout, escaped
 from resnet_sweep.report.plots.study import quiet, study_of
@@ -85,6 +86,7 @@ def _optunas(
     log_parameters: frozenset[str],
 ) -> dict[str, Any]:
     with quiet():
+        quiet_fonts()
         from optuna.visualization import plot_parallel_coordinate
 
         study = study_of(runs, rows, objective, is_more_better, log_parameters)
