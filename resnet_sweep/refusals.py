@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,6 +13,7 @@ from omegaconf import BooleanNode, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.faults import Fault, UserError
+from resnet_sweep.outcome import Typed
 
 # What Hydra and OmegaConf raise for what somebody has typed; a group that is set to a number is
 # a ValueError, brackets within thousands of brackets are too deep for the grammar.
@@ -41,6 +43,10 @@ _RULES = (
     (r"Exceeds the limit \(\d+ digits\)", "has too many digits"),
     (r"Config group override must be", "must be the name of a choice, or a list of names"),
 )
+_SWEPT = re.compile(
+    r"Ambiguous value for argument '(.*)'\n1\. |Sweep parameters '(.*)' requires --multirun",
+    re.DOTALL,
+)
 _NOT_FOUND = re.compile(r"Interpolation key '(.*)' not found")
 _ENVIRONMENT = re.compile(r"Environment variable '(.*)' not found")
 
@@ -67,6 +73,8 @@ def faults_of(error: BaseException, override: str = "") -> list[Fault]:
         return [_missing_choice(error)]
     if isinstance(error, RecursionError):
         return [Fault(key or "override", value, "is nested too deeply")]
+    if _SWEPT.match(str(error)):
+        return [_swept(key, value)]
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, OmegaConfBaseException):
         return [_typed_wrongly(cause, error, key, value)]
@@ -180,6 +188,14 @@ def _unknown_key(cause: OmegaConfBaseException, key: str, value: object) -> Faul
     return Fault(key, value, "is no setting", choices, fix)
 
 
+def _swept(key: str, value: str) -> Fault:
+    """Several values for one run."""
+    fix = f"type -m for one: {shlex.join([*Typed.program, '-m'])} ..."
+    if "." in key and "(" not in value:
+        fix += f", or [{value}] where a list is meant"
+    return Fault(key, value, "several values make a sweep", fix=fix)
+
+
 def _missing_choice(error: MissingConfigException) -> Fault:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     if not group:
@@ -206,6 +222,9 @@ def _override_in(error: BaseException) -> str:
     if isinstance(error, OverrideParseException):
         return error.override
     text = str(error)
+    swept = _SWEPT.match(text)
+    if swept is not None:
+        return swept[1] or swept[2]
     match = re.match(r"Error merging override (.*)", text, re.DOTALL)
     if match is None:
         match = re.search(r"To append to your config use \+(.*)", text, re.DOTALL)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from resnet_sweep.command import Command
 from resnet_sweep.config import composed_faults, register_schema
 from resnet_sweep.faults import ConfigError, Fault
+from resnet_sweep.outcome import Typed
 from resnet_sweep.refusals import REFUSED
 
 
@@ -67,6 +68,19 @@ def test_an_override_is_refused_by_key_value_and_rule(override: str, said: str) 
     assert said in told
     assert len(told) < 600
     assert told.isprintable()
+
+
+def test_several_values_without_m_are_each_told_what_makes_a_sweep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Typed, "program", ("python", "-m", "resnet_sweep"))
+    fix = "several values make a sweep; type -m for one: python -m resnet_sweep -m ..."
+    assert refused("optimizer.lr=1e-2,1e-3", "trainer.epochs=x", "model=resnet18,plain18") == [
+        f"optimizer.lr=1e-2,1e-3: {fix}, or [1e-2,1e-3] where a list is meant",
+        f"model=resnet18,plain18: {fix}",
+        "trainer.epochs=x: must be a whole number",
+    ]
+    assert refused("optimizer.lr=interval(1e-3,0.1)") == [f"optimizer.lr=interval(1e-3,0.1): {fix}"]
 
 
 @pytest.mark.slow
