@@ -68,16 +68,19 @@ def commands_of(page: Path) -> list[Documented]:
 
 
 def files_of(page: Path) -> dict[str, str]:
-    """What a page has its reader write: blocks whose first line is a comment with a path.
+    """What a page has its reader write: blocks that begin with a comment that is a path.
+
+    Hydra wants its own comment, ``# @package``, in the first line of a file; then the path comes
+    next. A reader copies all of it, so the path stays in.
 
     Args:
         page: A Markdown file.
     """
     files = {}
     for _, block in _FENCE.findall(page.read_text()):
-        first, _, rest = block.partition("\n")
-        if re.fullmatch(r"# [\w./-]+\.(yaml|py|csv)", first):
-            files[first[2:]] = rest
+        named = re.match(r"(?:# @package \S+\n)?# ([\w./-]+\.(?:yaml|py))\n", block)
+        if named:
+            files[named[1]] = block
     return files
 
 

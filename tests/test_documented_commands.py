@@ -86,6 +86,11 @@ epoch 1
 # my/file.yaml
 a: 1
 ```
+```yaml
+# @package _global_
+# my/other.yaml
+a: 1
+```
 """
 
 
@@ -127,7 +132,10 @@ def test_commands_are_found_wherever_they_stand(tmp_path: Path):
     ]
     assert found[1].env == (("X", "1"),)
     assert [one.said for one in found[3:5]] == ["the configuration is refused", ""]
-    assert files_of(tmp_path / "page.md") == {"my/file.yaml": "a: 1\n"}
+    assert files_of(tmp_path / "page.md") == {
+        "my/file.yaml": "# my/file.yaml\na: 1\n",
+        "my/other.yaml": "# @package _global_\n# my/other.yaml\na: 1\n",
+    }
 
 
 def test_every_command_is_run_by_a_test_or_is_known_to_need_something():
