@@ -9,6 +9,7 @@ from commands import ROOT
 from documented import PAGES
 from omegaconf import OmegaConf
 
+from resnet_sweep import load_history
 from resnet_sweep.data.config import DATA_CONFIGS, AugmentConfig
 from resnet_sweep.models.config import ModelConfig
 from resnet_sweep.sweep.slurm.config import SlurmLauncherConf
@@ -17,6 +18,7 @@ from resnet_sweep.training.config import OPTIMIZER_CONFIGS, SCHEDULER_CONFIGS, T
 SPEED = (ROOT / "docs" / "speed.md").read_text()
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 SCALE = (ROOT / "docs" / "scale.md").read_text()
+RESULTS = (ROOT / "docs" / "results.md").read_text()
 GROUPS = {
     "model": [ModelConfig],
     "data": DATA_CONFIGS,
@@ -86,3 +88,14 @@ def anchors_of(text: str) -> set[str]:
 def test_every_setting_of_the_slurm_launcher_is_on_the_page_on_scale():
     settings = {field.name for field in dataclasses.fields(SlurmLauncherConf)}
     assert {name for name in settings - {"_target_"} if f"{name}" not in SCALE} == set()
+
+
+def test_the_page_on_results_lists_the_columns_of_epochs_and_brings_in_the_parameters():
+    study = ROOT / "docs" / "studies" / "lr_trials"
+    listed = re.search(r"The columns of `load_history` are(.*?)\. There", RESULTS, flags=re.DOTALL)
+    assert listed is not None
+    assert re.findall(r"`(\w+)`", listed[1]) == list(load_history(study).columns)
+    program = "".join(re.findall(r"```python\n(.*?)```", RESULTS, flags=re.DOTALL))
+    means = []
+    exec(program.replace("outputs/lr_trials", str(study)), {"print": means.append})
+    assert [list(table.index.names) for table in means] == [["model", "epoch"]]
