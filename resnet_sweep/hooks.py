@@ -119,10 +119,8 @@ def _refuse(error: UserError) -> NoReturn:
 
 def _folder_faults(folder: Path, config: Config) -> list[Fault]:
     """Faults of starting a run in a folder that holds one already."""
-    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        rule = "may not be written into" if above.is_dir() else "is no folder"
-        rule = f"cannot be made: {above} {rule}"
+    if reason := _why_not_made(folder):
+        rule = f"cannot be made: {reason}"
         return [Fault("hydra.run.dir", folder, rule, fix="choose another folder")]
     if config.trainer.resume == "never":
         return []
@@ -149,6 +147,21 @@ def _folder_faults(folder: Path, config: Config) -> list[Fault]:
             {str(key): value for key, value in old.items()}, dataclasses.asdict(config)
         )
     return []
+
+
+def _why_not_made(folder: Path) -> str:
+    """Why there can be no such folder; nothing if it is there now."""
+    try:
+        above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not above.is_dir():
+            return f"{above} is no folder"
+        if not os.access(above, os.W_OK | os.X_OK):
+            return f"{above} may not be written into"
+        # As Hydra will in a moment: rights alone do not tell.
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return ""
 
 
 def _trials(config: DictConfig) -> Iterator[DictConfig]:
