@@ -43,6 +43,13 @@ _RULES = (
     (r"Exceeds the limit \(\d+ digits\)", "has too many digits"),
     (r"Config group override must be", "must be the name of a choice, or a list of names"),
 )
+# Launchers that our pages name, and what has them.
+_LAUNCHERS = {
+    **dict.fromkeys(("ray", "ray_aws"), "'resnet-sweep[ray]'"),
+    **dict.fromkeys(("submitit_local", "submitit_slurm"), "'resnet-sweep[submitit]'"),
+    "joblib": "hydra-joblib-launcher",
+}
+
 _SWEPT = re.compile(
     r"Ambiguous value for argument '(.*)'\n1\. |Sweep parameters '(.*)' requires --multirun",
     re.DOTALL,
@@ -106,7 +113,7 @@ def all_faults(
         if culprit is None:
             break
         left.remove(culprit)
-        groups.append(culprit.partition("=")[0].lstrip("+~"))
+        groups.append(culprit.partition("=")[0].lstrip("+~").replace("/", "."))
         found = _refusal(compose, left)
     return list({str(one): one for one in faults}.values())
 
@@ -200,6 +207,8 @@ def _missing_choice(error: MissingConfigException) -> Fault:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     if not group:
         return Fault("--config-name", name, one_line(error))
+    if group == "hydra/launcher" and name in _LAUNCHERS:
+        return Fault(group, name, "is not installed", fix=f"pip install {_LAUNCHERS[name]}")
     return Fault(group, name, "is not known", tuple(error.options or ()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hydra.errors import MissingConfigException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from resnet_sweep.command import Command
 from resnet_sweep.config import composed_faults, register_schema
 from resnet_sweep.faults import ConfigError, Fault
 from resnet_sweep.outcome import Typed
-from resnet_sweep.refusals import REFUSED
+from resnet_sweep.refusals import REFUSED, faults_of
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,6 +82,26 @@ def test_several_values_without_m_are_each_told_what_makes_a_sweep(
         "trainer.epochs=x: must be a whole number",
     ]
     assert refused("optimizer.lr=interval(1e-3,0.1)") == [f"optimizer.lr=interval(1e-3,0.1): {fix}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("ray", "'resnet-sweep[ray]'"),
+        ("submitit_slurm", "'resnet-sweep[submitit]'"),
+        ("joblib", "hydra-joblib-launcher"),
+    ],
+)
+def test_a_launcher_that_is_not_installed_says_what_has_it(name: str, package: str) -> None:
+    error = MissingConfigException("not found", f"hydra/launcher/{name}", ["basic", "local"])
+    (fault,) = faults_of(error)
+    assert str(fault) == f"hydra/launcher={name}: is not installed; pip install {package}"
+
+
+def test_a_launcher_that_nobody_knows_has_its_choices_told() -> None:
+    # Its settings are nobody's fault.
+    (told,) = refused("-m", "hydra/launcher=rya", "hydra.launcher.rya.init.address=auto")
+    assert told.startswith("hydra/launcher=rya: is not known; choose one of: basic, ")
 
 
 @pytest.mark.slow
