@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -68,6 +69,15 @@ def register_schema() -> None:
     OmegaConf.register_resolver(
         "run_id", lambda: secrets.token_hex(3), use_cache=True, replace=True
     )
+    # For --help, as what is installed adds launchers.
+    OmegaConf.register_resolver("choices_of", _choices_of, replace=True)
+
+
+def _choices_of(group: str) -> str:
+    hydra = GlobalHydra.instance()
+    if not hydra.is_initialized():
+        return ""
+    return ", ".join(sorted(hydra.config_loader().get_group_options(group)))
 
 
 def to_config(cfg: DictConfig) -> Config:

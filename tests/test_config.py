@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from resnet_sweep.config import Config, check_config, register_schema, to_config
@@ -26,6 +27,27 @@ def composed():
 
 def faults_of(config: Config) -> list[str]:
     return [str(fault) for fault in check_config(config)]
+
+
+@pytest.mark.parametrize(
+    ("group", "some"),
+    [
+        ("launcher", {"basic", "local", "slurm"}),
+        ("sweeper", {"basic", "optuna", "study"}),
+        ("sweeper/pruner", {"none", "median", "hyperband"}),
+        ("sweeper/sampler", {"study_tpe", "random", "qmc"}),
+    ],
+)
+def test_the_help_lists_what_a_sweep_can_choose(composed, group, some):
+    lines = compose("config", return_hydra_config=True).hydra.help.template.splitlines()
+    (line,) = (line for line in lines if line.startswith(f"hydra/{group}: "))
+    assert some <= set(line.partition(": ")[2].split(", "))
+
+
+def test_the_help_can_be_read_where_nothing_is_composed(composed):
+    config = compose("config", return_hydra_config=True)
+    GlobalHydra.instance().clear()
+    assert "hydra/launcher: \n" in config.hydra.help.template
 
 
 def test_the_defaults_are_the_documented_ones(composed):
