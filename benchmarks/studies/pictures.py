@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -71,7 +72,10 @@ def _draw(axes: Axes, history: pd.DataFrame, runs: pd.DataFrame, name: str, colo
 
 
 def whiskers(
-    groups: Mapping[str, Sequence[tuple[str, float, float, float]]], label: str, places_label: str
+    groups: Mapping[str, Sequence[tuple[str, float, float, float]]],
+    label: str,
+    places_label: str,
+    chance: float | None = None,
 ) -> Figure:
     """Numbers with their intervals, grouped.
 
@@ -80,6 +84,7 @@ def whiskers(
             bounds that are NaN are not drawn.
         label: Of the vertical axis.
         places_label: Of the horizontal one.
+        chance: Where a line is drawn, of accuracies.
     """
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -93,9 +98,13 @@ def whiskers(
         colour = COLOURS[i % len(COLOURS)]
         mark = _MARKS[i // len(COLOURS) % len(_MARKS)]
         axes.errorbar(at, values, (below, above), fmt=mark, color=colour, capsize=3, label=name)
-    axes.set_xticks(range(len(places)), places)
+    axes.set_xticks(
+        range(len(places)), [fill(place, 11, break_long_words=False) for place in places]
+    )
     axes.set_ylabel(label)
     axes.set_xlabel(places_label)
+    if chance is not None:
+        axes.axhline(chance, color=_GREY, linestyle=":", linewidth=1)
     _legend(figure, axes)
     axes.grid(axis="y", alpha=0.25)
     return figure

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.studies.epochs import largest_losses
 from benchmarks.studies.numbers import accuracy, complete, each, learned, number, text
-from benchmarks.studies.pictures import whiskers
+from benchmarks.studies.pictures import CHANCE, whiskers
 from benchmarks.studies.study import Section, Study, Sweep, Tables
 from resnet_sweep.report.statistics import t_interval
 
@@ -133,7 +133,7 @@ def _picture(read: Tables) -> Figure:
             float(values.max()),
         )
         groups.setdefault(name, []).append(row)
-    return whiskers(groups, "validation accuracy, last epoch", "learning rate")
+    return whiskers(groups, "validation accuracy, last epoch", "learning rate", CHANCE)
 
 
 STUDY = Study(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from commands import ROOT
@@ -21,6 +22,7 @@ from benchmarks.studies.page import page, write_page
 from benchmarks.studies.running import command, tables
 from benchmarks.studies.studies import STUDIES
 from benchmarks.studies.study import SCALES
+from resnet_sweep import load_history
 
 COMMITTED = sorted(path.parent for path in DOCS.glob("*/study.json"))
 
@@ -185,7 +187,24 @@ def test_causes_are_the_changes_that_turn_the_answer():
     table["state"] = "COMPLETE"
     assert "with every change" in causes.verdict(table)
     table.loc[2, "learned"] = False
-    assert causes.verdict(table).endswith("in 1 of 1 runs; with RMSprop in 0 of 1.")
+    assert causes.verdict(table).endswith(
+        "in 1 of 1 runs; with RMSprop in 0 of 1. That it does not learn, as was published, comes "
+        "with RMSprop."
+    )
+    table.loc[[1, 3], "learned"] = False
+    assert causes.verdict(table).endswith("comes with Adam, RMSprop or batch 8.")
+    table.loc[0, "learned"] = False
+    assert "as was published" not in causes.verdict(table)
+
+
+def test_what_two_studies_have_run_has_come_out_the_same():
+    first, again = (
+        load_history(DOCS / name / "history.csv").query("ticket == 0 and epoch <= 10")
+        for name in ("lr_trials", "causes")
+    )
+    measured = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+    assert len(again) == 10
+    assert np.array_equal(first[measured], again[measured])
 
 
 def test_every_study_has_a_command_for_each_of_its_scales():
