@@ -94,6 +94,36 @@ def effect_table(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def verdict(runs: pd.DataFrame) -> str:
+    """How many runs have learned without the norm and with it, and what follows.
+
+    Args:
+        runs: Of ``load_results``.
+    """
+    sides = {is_on: dict(_by_rate(runs[runs[NORM] == is_on])) for is_on in (False, True)}
+    lines = [
+        f"{name}: " + ", ".join(f"{learned(part)} at {number(rate)}" for rate, part in side.items())
+        for name, side in zip(("without the norm", "with it"), sides.values(), strict=True)
+    ]
+    unstable = [rate for rate, part in sides[False].items() if not part["learned"].all()]
+    found = f"Runs that have learned, {'; '.join(lines)}."
+    if not unstable:
+        return f"{found} No rate is unstable without the norm."
+    without, with_it = (
+        sum(int(side[rate]["learned"].sum()) for rate in unstable if rate in side)
+        for side in sides.values()
+    )
+    at = f"Where not all learn without it ({', '.join(map(number, unstable))})"
+    explains = "more learn with it" if with_it > without else "no more learn with it"
+    so = "explains a part of" if with_it > without else "does not explain"
+    return f"{found} {at} {explains}, so that it is missing {so} the instability."
+
+
+def _by_rate(runs: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
+    known = runs.assign(learned=runs["learned"].fillna(False).astype(bool))
+    return [(float(str(rate)), part) for rate, part in known.groupby("optimizer.lr", sort=True)]
+
+
 def _sections(read: Tables) -> list[Section]:
     return [
         Section(
@@ -113,6 +143,7 @@ def _sections(read: Tables) -> list[Section]:
             "Does the missing norm explain the instability?",
             effect_table(read.runs),
             (
+                verdict(read.runs),
                 "Pairs differ in the norm alone, with the same seed and the other switches alike. "
                 "The interval takes the pairs as independent.",
             ),

@@ -182,6 +182,21 @@ def test_the_effect_of_the_norm_is_of_pairs_that_are_otherwise_alike():
     assert row[""] == "norm is better"
 
 
+def test_the_norm_explains_what_learns_with_it_alone():
+    table = runs_of([(rate, "resnet18", 0, 0.6) for rate in (0.1, 0.01)] * 2)
+    table[variants.NORM] = [True, True, False, False]
+    table["learned"] = True
+    assert variants.verdict(table).endswith("No rate is unstable without the norm.")
+    table.loc[2, "learned"] = False
+    assert variants.verdict(table) == (
+        "Runs that have learned, without the norm: 1 of 1 at 0.01, 0 of 1 at 0.1; with it: "
+        "1 of 1 at 0.01, 1 of 1 at 0.1. Where not all learn without it (0.1) more learn with it, "
+        "so that it is missing explains a part of the instability."
+    )
+    table.loc[0, "learned"] = False
+    assert "does not explain" in variants.verdict(table)
+
+
 def test_causes_are_the_changes_that_turn_the_answer():
     table = pd.DataFrame({"ticket": range(8), "learned": [True] * 8, "seed": 0})
     table["state"] = "COMPLETE"
