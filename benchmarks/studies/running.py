@@ -82,7 +82,9 @@ def command(sweep: Sweep, root: str, more: Sequence[str]) -> list[str]:
         root: Folder of cats and dogs.
         more: Typed behind it.
     """
-    return ["python", "-m", "resnet_sweep", "-m", *sweep.overrides, f"data.root={root}", *more]
+    # What confirms an earlier study takes that one's images with all its other settings.
+    images = [] if "study=confirm" in sweep.overrides else [f"data.root={root}"]
+    return ["python", "-m", "resnet_sweep", "-m", *sweep.overrides, *images, *more]
 
 
 def facts() -> dict[str, Any]:
