@@ -144,6 +144,8 @@ def _sections(read: Tables) -> list[Section]:
                 "its trials, and as a share of the unpruned search. *Best of the search* is the "
                 "best epoch of the best trial on the validation images: doubly optimistic, and "
                 "not to be relied on. *Training time* is the sum over the trials.",
+                "TPE draws its first ten trials at random, from the same seed as the random "
+                "search: with few more the two can hardly differ.",
             ),
             "progress",
         ),
