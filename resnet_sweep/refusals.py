@@ -16,8 +16,12 @@ from resnet_sweep.faults import Fault, UserError
 from resnet_sweep.outcome import Typed
 
 # What Hydra and OmegaConf raise for what somebody has typed; a group that is set to a number is
-# a ValueError, brackets within thousands of brackets are too deep for the grammar.
-REFUSED = (UserError, HydraException, OmegaConfBaseException, ValueError, RecursionError)
+# a ValueError, brackets within thousands of brackets are too deep for the grammar, and a package
+# without a group, +@a=b, meets an assertion.
+REFUSED = (
+    *(UserError, HydraException, OmegaConfBaseException),
+    *(ValueError, RecursionError, AssertionError),
+)
 
 _QUOTES = (
     "values with spaces, commas, brackets, quotes, = or ~ need quotes of their own: "
@@ -80,6 +84,8 @@ def faults_of(error: BaseException, override: str = "") -> list[Fault]:
         return [_missing_choice(error)]
     if isinstance(error, RecursionError):
         return [Fault(key or "override", value, "is nested too deeply")]
+    if isinstance(error, AssertionError):
+        return [Fault(key or "override", value, "is no override that Hydra knows")]
     if _SWEPT.match(str(error)):
         return [_swept(key, value)]
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error

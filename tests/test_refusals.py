@@ -60,6 +60,7 @@ def refused(*arguments: str) -> list[str]:
         ("trainer.seed=${nope", "trainer.seed=${nope: cannot be read: mismatched input '{'"),
         ('trainer.seed="1', "trainer.seed=\"1: cannot be read from '\"1' on; values with spaces"),
         ("", "override='': cannot be read"),
+        ("+@a=b", "@a=b: is no override that Hydra knows"),
         ("trainer.seed='a\x1b[31m'", r"trainer.seed='a\x1b[31m': must be a whole number"),
         ("trainer.seed=" + "[" * 3000 + "]" * 3000, "is nested too deeply"),
     ],
