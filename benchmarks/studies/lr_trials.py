@@ -191,8 +191,8 @@ _CHOICES = (
     "PyTorch's default initialisation; weight decay is 0 in trial 1, as published, and 1e-4 in "
     "the other two.",
     "A claim that is not reproduced may hang on any of these, or on the size of the images; "
-    "[causes](../causes/README.md) changes optimizer, batch size, flips and the residual block one "
-    "at a time, for ResNet-50 at trial 1's setting.",
+    "the study `causes` (`docs/studies/causes`) changes optimizer, batch size, flips and the "
+    "residual block one at a time, for ResNet-50 at trial 1's setting.",
 )
 
 

@@ -24,7 +24,7 @@ from benchmarks.studies.studies import STUDIES
 from benchmarks.studies.study import SCALES
 from resnet_sweep import load_history
 
-COMMITTED = sorted(path.parent for path in DOCS.glob("*/study.json"))
+COMMITTED = sorted(path.parent for path in DOCS.glob("**/study.json"))
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
