@@ -13,6 +13,7 @@ from hydra.types import RunMode
 
 from resnet_sweep.faults import DataError, UserError, storage_error_in
 from resnet_sweep.outcome import Typed
+from resnet_sweep.study.standing import DATA
 from resnet_sweep.sweep import current_trial
 from resnet_sweep.sweep.decided import is_below
 from resnet_sweep.training.failures import DiskError, RunError, failure_kind
@@ -36,7 +37,7 @@ def kind_of(error: BaseException) -> str:
         error: What ended it.
     """
     kind = failure_kind(error)
-    if kind == "data":
+    if kind == DATA:
         assert isinstance(error, DataError)
         keys = {fault.key for fault in error.faults}
         is_own = any(is_below(key, ["data"]) for key in current_trial().swept)

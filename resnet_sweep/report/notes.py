@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from resnet_sweep.wording import counted
+
 
 def batch_norm_notes(table: pd.DataFrame) -> tuple[str, ...]:
     """That batch norm of some runs saw parts of a batch, if there are such runs.
@@ -14,8 +16,8 @@ def batch_norm_notes(table: pd.DataFrame) -> tuple[str, ...]:
     Returns:
         A line, or none.
     """
-    known = table["microbatch"].dropna() if "microbatch" in table else ()
-    if not len(known):
+    known = _known(table, "microbatch")
+    if known.empty:
         return ()
     runs = _runs(len(known), table)
     return (
@@ -34,11 +36,11 @@ def skipped_notes(table: pd.DataFrame) -> tuple[str, ...]:
     Returns:
         A line, or none.
     """
-    known = table["num_skipped_images"].dropna() if "num_skipped_images" in table else ()
-    if not len(known):
+    known = _known(table, "num_skipped_images")
+    if known.empty:
         return ()
     most = int(max(known))
-    images = "1 broken image was" if most == 1 else f"{most} broken images were"
+    images = counted(most, "broken image was", "broken images were")
     up_to = "" if min(known) == most else "up to "
     return (
         f"data.on_corrupt=skip: {up_to}{images} left out of the data of "
@@ -46,7 +48,12 @@ def skipped_notes(table: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
+def _known(table: pd.DataFrame, column: str) -> pd.Series[int]:
+    """A column that is only there where a run has something to say."""
+    return table[column].dropna() if column in table else pd.Series(dtype="Int64")
+
+
 def _runs(num: int, table: pd.DataFrame) -> str:
     if num == len(table):
         return "the run" if num == 1 else "all runs"
-    return "1 run" if num == 1 else f"{num} runs"
+    return counted(num, "run")
