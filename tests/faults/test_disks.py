@@ -1,7 +1,7 @@
 """Disks that are full or cannot be written on: which file, what to do, and no traceback."""
 
 import pytest
-from disks import FULL, READ_ONLY, read_only, writable_again
+from disks import FULL, read_only, turning_read_only, writable_again
 from fault_sweeps import (
     LOCAL,
     ROOT,
@@ -71,9 +71,9 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_pat
 def test_a_disk_that_turns_read_only_ends_the_sweep_and_the_same_command_goes_on(tmp_path):
     root = tmp_path / ROOT
     tell = "resnet_sweep.sweep.runner:Runner._tell"
-    stage = Stage("worker", tell, "after", do=READ_ONLY.format(root))
-    command = (*LOCAL, "x=1,2,3,4", NAMED)
-    with small_disk(root, 8192):
+    command = (*LOCAL, "x=1,2,3,4,5,6,7,8", NAMED)
+    with small_disk(root, 8192), turning_read_only(root) as turn_read_only:
+        stage = Stage("worker", tell, "after", do=turn_read_only)
         failed = sweep(tmp_path, *command, stages=[stage])
         assert come_to(tmp_path, [stage])
         assert failed.process.returncode == 2, failed.text
@@ -82,4 +82,4 @@ def test_a_disk_that_turns_read_only_ends_the_sweep_and_the_same_command_goes_on
         writable_again(root)
         done = sweep(tmp_path, *command)
         assert done.process.returncode == 0, done.text
-        check_whole(tmp_path, root / "named", 4)
+        check_whole(tmp_path, root / "named", 8)
