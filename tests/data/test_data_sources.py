@@ -73,6 +73,15 @@ def test_digits_show_their_pixels(make_config):
     assert len(data.train) + len(data.val) == 1797
 
 
+def test_digits_that_were_decoded_need_no_scikit_learn(make_config, monkeypatch):
+    config = make_config("digits")
+    first = open_data(config)
+    # Importing it takes a second, at the start of every run.
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    second = open_data(config)
+    assert (second.key, second.content, second.listing) == (first.key, first.content, first.listing)
+
+
 @pytest.mark.parametrize("name", ["divided_folder", "oxford_pets", "cifar10"])
 def test_own_validation_split_is_used_whole(make_config, name):
     config = make_config(name)

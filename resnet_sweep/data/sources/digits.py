@@ -43,6 +43,10 @@ class Digits(Source):
         """scikit-learn's version: the table is part of it, and importing it takes a second."""
         return f"scikit-learn {version('scikit-learn')}"
 
+    def listing(self) -> str:
+        """Its name: one table has no files, and what its pixels are is hashed beside this."""
+        return "digits"
+
     @cached_property
     def _table(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         from sklearn.datasets import load_digits
