@@ -6,6 +6,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -14,6 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from resnet_sweep.faults import Fault, UserError
 from resnet_sweep.outcome import Typed
+
+Compose = Callable[[list[str]], DictConfig]
 
 # What Hydra and OmegaConf raise for what somebody has typed; a group that is set to a number is
 # a ValueError, brackets within thousands of brackets are too deep for the grammar, and a package
@@ -27,6 +30,10 @@ _QUOTES = (
     "values with spaces, commas, brackets, quotes, = or ~ need quotes of their own: "
     "\"data.root='my cats (1)'\""
 )
+_NO_SETTING = "is no setting"
+_DID_YOU_MEAN = "did you mean"
+# Of no group.
+_NO_CHOICE = "no_such_choice"
 _MAX_FAULTS = 20
 _MAX_CHOICES = 12
 
@@ -96,9 +103,7 @@ def faults_of(error: BaseException, override: str = "") -> list[Fault]:
     return [Fault(key, value, _in_words(one_line(error)))]
 
 
-def all_faults(
-    error: Exception, overrides: Sequence[str], compose: Callable[[list[str]], object]
-) -> list[Fault]:
+def all_faults(error: Exception, overrides: Sequence[str], compose: Compose) -> list[Fault]:
     """Everything that is wrong with a command, of which Hydra tells the first thing only.
 
     What is refused is left out, and the rest is composed again, until nothing is refused.
@@ -113,7 +118,7 @@ def all_faults(
     groups: list[str] = []
     while found is not None and len(faults) < _MAX_FAULTS:
         culprit, found = _culprit(found, left, compose)
-        new = faults_of(found, culprit or "")
+        new = [with_owners(one, compose) for one in faults_of(found, culprit or "")]
         # A setting of a group whose choice was refused belongs to a choice that nobody knows.
         faults += [one for one in new if not any(one.key.startswith(f"{g}.") for g in groups)]
         if culprit is None:
@@ -122,6 +127,23 @@ def all_faults(
         groups.append(culprit.partition("=")[0].lstrip("+~").replace("/", "."))
         found = _refusal(compose, left)
     return list({str(one): one for one in faults}.values())
+
+
+def with_owners(fault: Fault, compose: Compose) -> Fault:
+    """The fault of a setting that is not there, with the other choices of its group that have it.
+
+    Args:
+        fault: Of whatever rule; only one of a setting is changed.
+        compose: Composes overrides, and raises what is wrong with them.
+    """
+    is_known = fault.rule != _NO_SETTING or fault.fix.startswith(_DID_YOU_MEAN)
+    groups = [] if is_known else fault.key.split(".")[:-1]
+    for depth in range(len(groups), 0, -1):
+        owners = _owners("/".join(groups[:depth]), fault.key, compose)
+        if owners:
+            fix = f"{', '.join(owners)} {'has' if len(owners) == 1 else 'have'} it"
+            return replace(fault, choices=(), fix=fix)
+    return fault
 
 
 def loose_booleans(cfg: DictConfig) -> list[Fault]:
@@ -195,10 +217,28 @@ def _unknown_key(cause: OmegaConfBaseException, key: str, value: object) -> Faul
     near = difflib.get_close_matches(full.rpartition(".")[2], names, n=1)
     dotted = [f"{above}.{name}" if above else name for name in names]
     choices = () if near or len(names) > _MAX_CHOICES else tuple(dotted)
-    fix = f"did you mean {dotted[names.index(near[0])]}?" if near else ""
+    fix = f"{_DID_YOU_MEAN} {dotted[names.index(near[0])]}?" if near else ""
     if not fix and cause.object_type is dict:
         fix = f"type +{key}=... to add it"
-    return Fault(key, value, "is no setting", choices, fix)
+    return Fault(key, value, _NO_SETTING, choices, fix)
+
+
+def _owners(group: str, key: str, compose: Compose) -> list[str]:
+    """Choices of a group that have a key, as they are typed."""
+    # Hydra names the choices to whom it refuses one.
+    refused = _refusal(compose, [f"{group}={_NO_CHOICE}"])
+    options = refused.options if isinstance(refused, MissingConfigException) else None
+    owners = []
+    for option in options or ():
+        try:
+            config = compose([f"{group}={option}"])
+        except REFUSED:
+            continue
+        above, _, name = key.rpartition(".")
+        parent = OmegaConf.select(config, above)
+        if isinstance(parent, DictConfig) and name in list(parent):
+            owners.append(f"{group}={option}")
+    return owners
 
 
 def _swept(key: str, value: str) -> Fault:
@@ -261,7 +301,7 @@ def _not_readable(overrides: Iterable[str]) -> tuple[list[Fault], list[str]]:
     return faults, left
 
 
-def _refusal(compose: Callable[[list[str]], object], overrides: list[str]) -> Exception | None:
+def _refusal(compose: Compose, overrides: list[str]) -> Exception | None:
     try:
         compose(overrides)
     except REFUSED as error:
@@ -270,7 +310,7 @@ def _refusal(compose: Callable[[list[str]], object], overrides: list[str]) -> Ex
 
 
 def _culprit(
-    error: Exception, overrides: Sequence[str], compose: Callable[[list[str]], object]
+    error: Exception, overrides: Sequence[str], compose: Compose
 ) -> tuple[str | None, Exception]:
     """An override that is refused, and with which error; None if it is none of them."""
     named = _override_in(error)

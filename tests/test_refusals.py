@@ -85,6 +85,13 @@ def test_several_values_without_m_are_each_told_what_makes_a_sweep(
     assert refused("optimizer.lr=interval(1e-3,0.1)") == [f"optimizer.lr=interval(1e-3,0.1): {fix}"]
 
 
+@pytest.mark.parametrize("words", [(), ("-m", "optimizer.lr=1,2")], ids=["run", "sweep"])
+def test_a_setting_of_another_choice_is_told_whose_it_is(words: tuple[str, ...]) -> None:
+    assert refused(*words, "optimizer=adam", "optimizer.momentum=0.5") == [
+        "optimizer.momentum=0.5: is no setting; optimizer=rmsprop, optimizer=sgd have it"
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "package"),
     [

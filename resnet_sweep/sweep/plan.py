@@ -13,7 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, open_dict, read_write
 
 from resnet_sweep.faults import ConfigError, Fault
-from resnet_sweep.refusals import REFUSED, faults_of, loose_booleans
+from resnet_sweep.refusals import REFUSED, faults_of, loose_booleans, with_owners
 from resnet_sweep.sweep.compose import Composer
 from resnet_sweep.sweep.config import Options
 from resnet_sweep.sweep.encoding import scalar
@@ -219,7 +219,8 @@ def _faults_of_trial(overrides: Sequence[str], composer: Composer, task: Task) -
     try:
         job = composer.compose(overrides)
     except REFUSED as error:
-        found = faults_of(error, _refused(error, overrides, composer))
+        told = faults_of(error, _refused(error, overrides, composer))
+        found = [with_owners(one, composer.compose) for one in told]
         typed = " ".join(overrides)
         return [
             Fault("trial", typed, one.rule, one.choices, one.fix) if one.key == "overrides" else one
