@@ -11,11 +11,18 @@ from pathlib import Path
 import needs
 import pytest
 from commands import ROOT, Command
+from hypothesis import HealthCheck, settings
 
 # Two torch processes with all cores each slow one another several times.
 os.environ["OMP_NUM_THREADS"] = "1"
 # Commands that are measured take all cores all the same; threads that wait must not spin.
 os.environ["OMP_WAIT_POLICY"] = "passive"
+# How long an example takes says how busy the machine is. The rest is as Hypothesis has it, which
+# where CI is set draws the same examples each time.
+settings.register_profile(
+    "busy", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy")
 
 
 def pytest_configure(config: pytest.Config) -> None:

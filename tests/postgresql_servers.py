@@ -19,6 +19,9 @@ from needs import skip_or_fail
 
 from benchmarks.postgresql import MISSING, as_user, free_port, server_binaries
 
+# What a server says as long as one that was killed before it has a process left.
+_STILL_DYING = "is still in use"
+
 
 class Server:
     """A server with a folder and a port of its own.
@@ -65,19 +68,26 @@ class Server:
         for setting in ("listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"):
             command += ["-c", setting]
         log = self._folder / "server.log"
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output, **self._options)
+        self._launch(command, log)
         end = time.monotonic() + 60
         while True:
             try:
                 self.execute("SELECT 1")
             except sqlalchemy.exc.OperationalError:
-                if self._process.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError(f"PostgreSQL does not start: {log.read_text()}") from None
+                said, has_ended = log.read_text(), self._process.poll() is not None
+                is_hopeless = has_ended and _STILL_DYING not in said
+                if is_hopeless or time.monotonic() > end:
+                    raise RuntimeError(f"PostgreSQL does not start: {said}") from None
+                if has_ended:
+                    self._launch(command, log)
                 time.sleep(0.05)
             else:
                 self._answers.touch()
                 return
+
+    def _launch(self, command: list[str], log: Path) -> None:
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output, **self._options)
 
     def kill(self) -> None:
         """SIGKILL to all of its processes at once."""

@@ -39,7 +39,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k != "RESNET_SWEEP_TEST_DATA"}
     command = [sys.executable, "-c", PROGRAM, "--device", "cpu", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=400
+        command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=800
     )
 
 
@@ -61,7 +61,7 @@ def measured(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 def test_every_way_trains_on_the_same_number_of_images(tmp_path: Path) -> None:
     arguments = ["--batch-sizes", "16", "--rounds", "2", "--ways", *WAYS]
     result, said = measured(tmp_path, *arguments)
@@ -98,7 +98,7 @@ def test_every_way_trains_on_the_same_number_of_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 def test_ways_and_batches_are_chosen(tmp_path: Path) -> None:
     if find_spec("timm") is None:
         pytest.skip("timm is not installed")

@@ -79,7 +79,7 @@ class Sweep:
         """What it has printed."""
         return self.output.read_text()
 
-    def wait(self, limit_s: float = 120) -> int:
+    def wait(self, limit_s: float = 300) -> int:
         """Its exit code."""
         try:
             return self.process.wait(limit_s)
@@ -115,7 +115,7 @@ def _environment(
 
 
 def sweep(
-    cwd: Path, *overrides: str, app: Path | None = APP, limit_s: float = 120, **more: Any
+    cwd: Path, *overrides: str, app: Path | None = APP, limit_s: float = 300, **more: Any
 ) -> Sweep:
     """Runs a sweep to its end."""
     done = Sweep(cwd, *overrides, app=app, **more)
@@ -130,7 +130,7 @@ def come_to(cwd: Path, stages: Sequence[Stage]) -> list[Stage]:
 
 def until(condition: Callable[[], object], what: str = "it") -> None:
     """Waits for something that must happen."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end, f"{what} does not happen"
         time.sleep(0.01)

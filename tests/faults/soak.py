@@ -324,7 +324,7 @@ class Soak:
                 faults.append(f"a traceback: {one.text[-4000:]}")
         ground.sweeps.clear()
         # A worker whose parent was killed ends a moment later.
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while left_over(self.token) and time.monotonic() < end:
             time.sleep(0.05)
         standing = "nothing yet"

@@ -96,7 +96,7 @@ def _wait_a_while(running: Sweep, cwd: Path, moments: random.Random) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("space", [GRID, DRAWN], ids=["grid", "drawn"])
 def test_twenty_kills_at_random_moments(tmp_path: Path, space: tuple[str, ...]) -> None:
     seed = random.randrange(1000)

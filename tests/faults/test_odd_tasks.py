@@ -102,8 +102,9 @@ def _processes_in(cwd) -> list[psutil.Process]:
     for process in psutil.process_iter():
         try:
             is_ours = process.cwd().startswith(str(cwd))
+            is_at_work = process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             continue
-        if is_ours and process.status() != psutil.STATUS_ZOMBIE:
+        if is_ours and is_at_work:
             found.append(process)
     return found

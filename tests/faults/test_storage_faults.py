@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -75,7 +76,7 @@ def _stages(server: Server) -> list[Stage]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_server_that_is_killed_at_each_stage_costs_nothing(
     tmp_path: Path, server: Server
 ) -> None:
@@ -236,8 +237,10 @@ def _opened(running: Sweep) -> list[bytes]:
     for one in [psutil.Process(running.process.pid), *running.workers()]:
         found.append("\0".join(one.cmdline()).encode())
         for handle in Path(f"/proc/{one.pid}/fd").iterdir():
-            if "(deleted)" in os.readlink(handle):
-                found.append(handle.read_bytes())
+            # A sweep at work closes files all the time.
+            with suppress(FileNotFoundError):
+                if "(deleted)" in os.readlink(handle):
+                    found.append(handle.read_bytes())
     return found
 
 

@@ -1,16 +1,17 @@
 """The same command goes on with its study; what is no longer the same study is refused."""
 
 import shutil
+import signal
 
 import pytest
 from fault_sweeps import (
     APP,
     LOCAL,
     ROOT,
+    Stage,
     Sweep,
     attempts_of,
     check_whole,
-    kill_all,
     kinds,
     only_study,
     starts,
@@ -25,11 +26,10 @@ NAMED = "hydra.sweeper.study_name=named"
 
 
 def _stopped(cwd, *overrides, app=APP, num=1):
-    """A study whose sweep was killed in its trial of that number."""
-    running = Sweep(cwd, *overrides, app=app)
-    until(lambda: len(starts(cwd)) >= num, "the trial")
-    kill_all(running)
-    running.process.wait()
+    """A study whose sweep was killed in its run of that number."""
+    in_it = Stage("parent", "fault_task:_do", nth=num)
+    killed = sweep(cwd, *overrides, app=app, stages=[in_it])
+    assert killed.process.returncode == -signal.SIGKILL, killed.text
 
 
 def _own_app(tmp_path):
@@ -40,9 +40,9 @@ def _own_app(tmp_path):
 
 def test_a_changed_source_is_named_and_not_used(tmp_path):
     app = _own_app(tmp_path)
-    _stopped(tmp_path, "x=1,2", "sleep=0.5", app=app, num=2)
+    _stopped(tmp_path, "x=1,2", app=app, num=2)
     (app.parent / "conf" / "model" / "small.yaml").write_text("width: 100\n")
-    again = sweep(tmp_path, "x=1,2", "sleep=0.5", app=app)
+    again = sweep(tmp_path, "x=1,2", app=app)
     assert again.process.returncode == 0, again.text
     assert "changed since the study was started, and not used by it: model/small.yaml" in again.text
     assert [trial.value for trial in trials_of(only_study(tmp_path))] == [1.0, None, 2.0]
@@ -56,9 +56,9 @@ def test_never_starts_anew_and_a_raised_total_extends(tmp_path):
     assert "goes on with the study" in raised.text
     check_whole(tmp_path, only_study(tmp_path), 4)
     # It is done, so the same command begins another.
-    _stopped(tmp_path, space, "hydra.sweeper.n_trials=4", "sleep=0.3", num=5)
+    _stopped(tmp_path, space, "hydra.sweeper.n_trials=4")
     never = "hydra.sweeper.resume=never"
-    sweep(tmp_path, space, "hydra.sweeper.n_trials=1", "sleep=0.3", never)
+    sweep(tmp_path, space, "hydra.sweeper.n_trials=1", never)
     assert [len(attempts_of(folder)) for folder in studies(tmp_path)] == [4, 1, 1]
 
 
@@ -77,8 +77,8 @@ def test_a_named_study_is_extended_and_found_with_free_keys_changed(tmp_path):
 
 @pytest.mark.slow
 def test_free_keys_do_not_change_which_study_a_command_finds(tmp_path):
-    _stopped(tmp_path, TASK, "x=1,2", "sleep=0.3", num=2)
-    again = sweep(tmp_path, TASK, "x=1,2", "sleep=0.3", "device=gpu", "logging.level=debug", *LOCAL)
+    _stopped(tmp_path, TASK, "x=1,2", num=2)
+    again = sweep(tmp_path, TASK, "x=1,2", "device=gpu", "logging.level=debug", *LOCAL)
     assert again.process.returncode == 0, again.text
     check_whole(tmp_path, only_study(tmp_path), 2)
 
@@ -109,7 +109,7 @@ def test_two_sweeps_of_one_second_get_two_folders(tmp_path):
 
 @pytest.mark.slow
 def test_repeats_go_on_at_the_first_unfinished_run(tmp_path):
-    command = ("x=1,2", "hydra.sweeper.repeats=3", "sleep=0.3", "steps=2")
+    command = ("x=1,2", "hydra.sweeper.repeats=3", "steps=2")
     # The fifth run is the second of the second trial.
     _stopped(tmp_path, *command, num=5)
     again = sweep(tmp_path, *command)

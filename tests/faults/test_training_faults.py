@@ -203,7 +203,7 @@ def assert_each_went_on(study: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_workers_killed_at_each_stage_of_a_training_change_no_number(cwd, undisturbed):
     # Eleven processes load torch, one after another.
     done = sweep(cwd, *KILLED, app=None, stages=STAGES, limit_s=500)
@@ -260,7 +260,7 @@ def test_a_disk_that_fills_up_costs_no_trial(cwd, undisturbed):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_sweeps_killed_at_each_stage_of_a_training_change_no_number(cwd, undisturbed):
     command = (*KILLED, "trainer.checkpoint_every_s=0")
     for i in range(len(STAGES_OF_ALL)):

@@ -10,7 +10,7 @@ from study_workers import STUDY, in_processes, open_and_create
 from benchmarks.claiming import Case, run_ours
 from benchmarks.claims import evaluate
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(params=["journal", "sqlite", "postgresql"])

@@ -60,7 +60,7 @@ def test_four_processes_claim_forty_tickets(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("storage", ["journal", "sqlite", "postgresql"])
 def test_eight_processes_claim_many_tickets(tmp_path, request, storage):
     url = {"journal": None, "sqlite": f"sqlite:///{tmp_path}/study.db"}.get(storage, "")

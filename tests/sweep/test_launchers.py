@@ -120,7 +120,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
     with start(folder, *arguments) as process:
         try:
-            out, error = process.communicate(timeout=150)
+            out, error = process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
@@ -132,7 +132,7 @@ def wait_for_all_but_one(process: subprocess.Popen[str], folder: Path) -> None:
 
     A trial's file is written by its task, before the study knows of its end.
     """
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
 
     def wait_for(condition: Callable[[], bool]) -> None:
         while not condition():
@@ -287,7 +287,7 @@ def test_an_interrupted_joblib_sweep_goes_on(folder: Path) -> None:
     with start(folder, *lines) as process:
         wait_for_all_but_one(process, folder)
         process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=240)
     assert process.returncode == 143, error
     assert "1 trial is left; to go on: python app.py -m" in error
     for i in range(99):
@@ -312,7 +312,7 @@ def test_the_dashboard_opens_a_study_while_it_runs(folder: Path, storage: str | 
         wait_for_all_but_one(process, folder)
         studies, detail = ask_dashboard(folder, url)
         (folder / "ended-all").touch()
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
     assert process.returncode == 0
     assert [one["study_name"] for one in studies["study_summaries"]] == ["out"]
     states = Counter(trial["state"] for trial in detail["trials"])
@@ -345,7 +345,7 @@ print(json.dumps([studies, get(f"/api/studies/{{number}}?after=0")]))
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert found.returncode == 0, found.stderr

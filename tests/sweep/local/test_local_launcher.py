@@ -253,7 +253,7 @@ def app(tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
@@ -296,7 +296,7 @@ def test_a_signal_lets_jobs_finish_what_they_do(app, tmp_path, signum):
     process = app()
     left = family(process)
     process.send_signal(signum)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode not in (0, None)
     assert f"stopped by {signum.name}" in output
     assert "stopping 2 processes" in output
@@ -315,7 +315,7 @@ def test_a_second_signal_kills(app, tmp_path):
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert all(map(is_gone, left))
     assert not list((tmp_path / "an app").glob("finally*"))
 
