@@ -230,12 +230,11 @@ def _owners(group: str, key: str, compose: Compose) -> list[str]:
     options = refused.options if isinstance(refused, MissingConfigException) else None
     owners = []
     for option in options or ():
+        above, _, name = key.rpartition(".")
         try:
-            config = compose([f"{group}={option}"])
+            parent = OmegaConf.select(compose([f"{group}={option}"]), above)
         except REFUSED:
             continue
-        above, _, name = key.rpartition(".")
-        parent = OmegaConf.select(config, above)
         if isinstance(parent, DictConfig) and name in list(parent):
             owners.append(f"{group}={option}")
     return owners

@@ -211,7 +211,7 @@ def check_plan(plan: Plan, composer: Composer, task: Task, lookup: Callable[[str
         if len(faults) > _MAX_FAULTS:
             break
     if faults:
-        raise ConfigError(faults.values())
+        raise ConfigError(with_owners(one, composer.compose) for one in faults.values())
 
 
 def _faults_of_trial(overrides: Sequence[str], composer: Composer, task: Task) -> list[Fault]:
@@ -219,8 +219,7 @@ def _faults_of_trial(overrides: Sequence[str], composer: Composer, task: Task) -
     try:
         job = composer.compose(overrides)
     except REFUSED as error:
-        told = faults_of(error, _refused(error, overrides, composer))
-        found = [with_owners(one, composer.compose) for one in told]
+        found = faults_of(error, _refused(error, overrides, composer))
         typed = " ".join(overrides)
         return [
             Fault("trial", typed, one.rule, one.choices, one.fix) if one.key == "overrides" else one
