@@ -28,6 +28,7 @@ def test_a_worker_with_other_data_takes_no_more_and_the_others_do_its_trials(tmp
     first = sweep(tmp_path, *LOCAL, *AGREEING, space, "hydra.sweeper.n_trials=2", app=APP)
     assert first.process.returncode == 0, first.text
     lay(tmp_path, "old", "new")
+    (tmp_path / "together").touch()
     more = sweep(tmp_path, *LOCAL, *AGREEING, space, "hydra.sweeper.n_trials=9", app=APP)
     assert more.process.returncode == 0, more.text
     attempts = attempts_of(tmp_path / STUDY)

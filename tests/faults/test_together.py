@@ -20,7 +20,8 @@ NAMED = "hydra.sweeper.study_name=named"
 
 @pytest.mark.slow
 def test_the_same_sweep_twice_at_once_works_on_one_study(tmp_path):
-    command = (NAMED, *LOCAL, "x=range(12)", "sleep=0.5")
+    # Each has two workers, so that the third is the other's.
+    command = (NAMED, *LOCAL, "x=range(12)", "do=together", "num_together=3")
     both = [Sweep(tmp_path, *command) for _ in range(2)]
     assert [one.wait() for one in both] == [0, 0], [one.text for one in both]
     folder = tmp_path / ROOT / "named"
@@ -36,7 +37,7 @@ def test_the_same_sweep_twice_at_once_works_on_one_study(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("stopping", ["killed", "interrupted"])
 def test_what_one_of_two_sweeps_leaves_the_other_runs(tmp_path, stopping):
-    command = (NAMED, "x=range(12)", "sleep=1")
+    command = (NAMED, "x=range(12)", "do=held")
     first = Sweep(tmp_path, *command)
     until(lambda: len(starts(tmp_path)) >= 1, "a trial")
     second = Sweep(tmp_path, *command)
@@ -47,6 +48,7 @@ def test_what_one_of_two_sweeps_leaves_the_other_runs(tmp_path, stopping):
     else:
         first.process.terminate()
         assert first.wait() == 143
+    (tmp_path / "go").write_text("12")
     assert second.wait() == 0, second.text
     folder = tmp_path / ROOT / "named"
     check_whole(tmp_path, folder, 12)
@@ -54,7 +56,7 @@ def test_what_one_of_two_sweeps_leaves_the_other_runs(tmp_path, stopping):
 
 @pytest.mark.slow
 def test_an_unnamed_study_can_be_joined_by_its_folder(tmp_path):
-    command = ("x=range(10)", "sleep=1")
+    command = ("x=range(10)", "do=together")
     first = Sweep(tmp_path, *command)
     until(lambda: len(starts(tmp_path)) >= 1, "a trial")
     folder = only_study(tmp_path)

@@ -166,7 +166,7 @@ def test_workers_share_a_gpu_and_what_no_node_has_is_refused(
     tmp_path: Path, cluster: Cluster
 ) -> None:
     half = ("+hydra.launcher.ray.remote.num_gpus=0.5", "+hydra.launcher.ray.remote.num_cpus=0.5")
-    done = sweep(tmp_path, *cluster.overrides, *half, "x=range(0,6)", "sleep=0.3")
+    done = sweep(tmp_path, *cluster.overrides, *half, "x=range(0,6)", "do=together")
     assert done.process.returncode == 0, done.text
     trials = trials_of(only_study(tmp_path))
     assert len({trial.user_attrs["worker"] for trial in trials}) == 2

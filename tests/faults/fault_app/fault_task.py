@@ -9,6 +9,7 @@ from pathlib import Path
 
 import odd_tasks
 import soak_task
+import waiting
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -41,25 +42,33 @@ def run(cfg: DictConfig) -> object:
         current_trial().report(cfg.x + cfg.seed, step)
     time.sleep(cfg.sleep)
     is_told = cfg.when is None or cfg.x in cfg.when
-    result = _do(cfg.do, slot, bool(previous)) if is_told else "work"
+    result = _do(cfg, cfg.do, slot, bool(previous)) if is_told else "work"
     (folder / "finished").touch()
     is_done = isinstance(result, str) and result == "work"
     return cfg.x * cfg.model.width + cfg.seed if is_done else result
 
 
-def _do(what: str, slot: str | None, is_again: bool) -> object:
+def _do(cfg: DictConfig, what: str, slot: str | None, is_again: bool) -> object:
     if what in _SIGNALS:
         os.kill(os.getpid(), signal.Signals[what])
         time.sleep(60)
     if what.startswith("once_"):
-        return "work" if is_again else _do(what.removeprefix("once_"), slot, is_again)
+        return "work" if is_again else _do(cfg, what.removeprefix("once_"), slot, is_again)
+    if what == "together":
+        return waiting.together(cfg.num_together)
+    if what == "held":
+        return waiting.held(cfg.x)
     if what.startswith("cpu"):
-        return _do("exception", slot, is_again) if slot == what else "work"
+        return _raise_as_asked() if slot == what else waiting.burnt(what)
     return _WAYS[what]() if what in _WAYS else odd_tasks.WAYS[what]()
 
 
 def _raise(error: BaseException) -> None:
     raise error
+
+
+def _raise_as_asked() -> None:
+    _raise(RuntimeError("as asked\nin two lines"))
 
 
 def _swallow() -> None:
@@ -94,7 +103,7 @@ def _report_nan() -> str:
 
 _WAYS = {
     "work": lambda: "work",
-    "exception": lambda: _raise(RuntimeError("as asked\nin two lines")),
+    "exception": _raise_as_asked,
     "memory": lambda: _raise(MemoryError("no room")),
     "oom": lambda: _raise(OutOfMemoryError("no room on the GPU")),
     "device": lambda: _raise(OSError("the device is gone")),
