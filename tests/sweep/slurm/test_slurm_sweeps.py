@@ -15,6 +15,7 @@ from faults.fault_sweeps import (
     kill_parent,
     kinds,
     only_study,
+    starts,
     sweep,
     trials_of,
     until,
@@ -23,6 +24,8 @@ from slurm_jobs import SLURM, jobs_of, kill_job, slurm_says
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("slurm")]
 THREE = (*SLURM, "hydra.launcher.workers=3")
+# Of a job that has not ended.
+ANY = ("RUNNING", "PENDING", "COMPLETING")
 
 
 def num_done(cwd: Path) -> int:
@@ -37,6 +40,10 @@ def lives(folder: Path) -> set[str]:
     """How often Slurm had started the workers again that ran the trials."""
     names = {trial.user_attrs["worker"] for trial in trials_of(folder)}
     return {name.rpartition("-")[0].partition(".")[2] or "0" for name in names}
+
+
+def set_time_limit(job: str, minutes: int) -> None:
+    subprocess.run(["scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}"], check=True)
 
 
 def is_tidy(folder: Path) -> bool:
@@ -72,9 +79,10 @@ def test_jobs_that_are_cancelled_put_back_and_killed_cost_no_trial(tmp_path):
 
 
 def test_jobs_outlive_their_sweep_and_the_next_counts_watches_and_stops_them(tmp_path):
-    command = (*THREE, "x=range(30)", "sleep=0.8")
+    command = (*THREE, "x=range(30)", "do=held")
+    (tmp_path / "go").write_text("6")
     first = Sweep(tmp_path, *command)
-    until(lambda: num_done(tmp_path) >= 3, "a start")
+    until(lambda: num_done(tmp_path) >= 3 and len(jobs_of(tmp_path)) == 3, "a start")
     kill_parent(first)
     first.process.wait()
     jobs = jobs_of(tmp_path)
@@ -82,14 +90,11 @@ def test_jobs_outlive_their_sweep_and_the_next_counts_watches_and_stops_them(tmp
     slurm_says("scancel", jobs[0])
     done = num_done(tmp_path)
     folder = only_study(tmp_path)
-    status = subprocess.run(
-        [sys.executable, "-m", "resnet_sweep.status", folder],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert "RUNNING" in status
+    show = [sys.executable, "-m", "resnet_sweep.status", folder]
+    assert "RUNNING" in subprocess.check_output(show, text=True)
+    (tmp_path / "go").write_text("12")
     until(lambda: num_done(tmp_path) > done + 2, "progress without a sweep")
+    until(lambda: len(jobs_of(tmp_path, *ANY)) == 2, "the end of the cancelled job")
 
     second = Sweep(tmp_path, *command)
     # One is missing, so one is submitted.
@@ -100,10 +105,11 @@ def test_jobs_outlive_their_sweep_and_the_next_counts_watches_and_stops_them(tmp
     second.send(signal.SIGTERM)
     assert second.wait() == 143, second.text
     assert "to go on: python" in second.text
-    assert not jobs_of(tmp_path, "RUNNING", "PENDING", "COMPLETING")
+    assert not jobs_of(tmp_path, *ANY)
     assert set(kinds(folder)) <= {"COMPLETE", "interrupted"}
     assert is_tidy(folder)
 
+    (tmp_path / "go").write_text("30")
     third = sweep(tmp_path, *command)
     assert third.process.returncode == 0, third.text
     check_whole(tmp_path, folder, 30)
@@ -118,7 +124,8 @@ def test_what_waits_in_the_queue_is_dismissed_when_nothing_is_left(tmp_path):
 
 
 def test_who_cancels_all_jobs_ends_the_sweep(tmp_path):
-    running = Sweep(tmp_path, *THREE, "x=range(40)", "sleep=1")
+    (tmp_path / "go").write_text("6")
+    running = Sweep(tmp_path, *THREE, "x=range(40)", "do=held")
     until(lambda: num_done(tmp_path) >= 3 and len(jobs_of(tmp_path)) == 3, "a start")
     slurm_says("scancel", *jobs_of(tmp_path))
     assert running.wait() == 143, running.text
@@ -128,11 +135,18 @@ def test_who_cancels_all_jobs_ends_the_sweep(tmp_path):
 
 
 def test_a_worker_whose_time_is_up_comes_back_and_goes_on(tmp_path):
-    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20")
-    # The first would take a minute; when it is taken up again it takes no time.
-    trials = ("x=0,1,2,3", "do=once_sleep", "when=[0]")
-    running = sweep(tmp_path, *SLURM, "hydra.launcher.workers=1", *limit, *trials)
-    assert running.process.returncode == 0, running.text
+    # Slurm looks once in half a minute and tells it up to that much early, so that a worker of
+    # a short job may not have begun: the time of one that has begun is cut, of its next life not.
+    limit = ("hydra.launcher.timeout_min=60", "hydra.launcher.signal_delay_s=600")
+    # The first waits; when it is taken up again it takes no time.
+    trials = ("x=0,1,2,3", "do=once_held", "when=[0]")
+    running = Sweep(tmp_path, *SLURM, "hydra.launcher.workers=1", *limit, *trials)
+    until(lambda: starts(tmp_path), "a start")
+    (job,) = jobs_of(tmp_path)
+    set_time_limit(job, 10)
+    until(lambda: num_done(tmp_path), "the word that its time is up")
+    set_time_limit(job, 60)
+    assert running.wait() == 0, running.text
     folder = only_study(tmp_path)
     check_whole(tmp_path, folder, 4)
     assert lives(folder) == {"0", "1"}
