@@ -20,7 +20,7 @@ from resnet_sweep.study.storage import claim_lock
 
 
 def test_a_worker_of_an_older_sweep_ends_and_its_late_result_is_left_out(tmp_path):
-    running = Sweep(tmp_path, "x=1,2,3", "sleep=1", "steps=1")
+    running = Sweep(tmp_path, "x=1,2,3", "do=held", "steps=1")
     until(lambda: len(starts(tmp_path)) == 1, "the first trial")
     folder = StudyFolder(only_study(tmp_path))
     study = open_study(folder.path)
@@ -29,6 +29,7 @@ def test_a_worker_of_an_older_sweep_ends_and_its_late_result_is_left_out(tmp_pat
     (session,) = names(folder)
     folder.session(session).unlink()
     assert Queue(study, Budget((), 3), folder, lock).fail(0, "lost", "lost: its worker is gone")
+    (tmp_path / "go").write_text("9")
     running.wait()
     assert kinds(folder.path) == ["lost"]
     assert trials_of(folder.path)[0].user_attrs["error"] == "lost: its worker is gone"
@@ -40,7 +41,7 @@ def test_a_worker_of_an_older_sweep_ends_and_its_late_result_is_left_out(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "task", [("do=soak", "steps=4", "sleep=0.4"), ("sleep=1.5",)], ids=["report", "tell"]
+    "task", [("do=soak", "steps=4", "sleep=0.4"), ("do=held",)], ids=["report", "tell"]
 )
 def test_a_worker_that_was_stalled_is_refused_and_goes_on_with_the_next(tmp_path, task):
     running = Sweep(tmp_path, *LOCAL[:1], "hydra.launcher.workers=1", "x=1,2", *task)
@@ -51,6 +52,7 @@ def test_a_worker_that_was_stalled_is_refused_and_goes_on_with_the_next(tmp_path
     study = open_study(folder.path)
     lock = claim_lock(study._storage, None, folder, study.study_name)
     assert Queue(study, Budget((), 2), folder, lock).fail(0, "lost", "lost: nothing heard of it")
+    (tmp_path / "go").write_text("9")
     worker.resume()
     assert running.wait() == 0, running.text
     ends = {
