@@ -119,7 +119,7 @@ def test_a_task_that_does_not_stop_is_ended_with_its_worker(tmp_path, what):
 
 
 def test_a_slot_that_fails_at_once_is_closed_and_what_it_burnt_runs_elsewhere(tmp_path):
-    options = ("x=range(9)", "do=cpu1", "sleep=0.1", "hydra.sweeper.close_slot_after=3")
+    options = ("x=range(9)", "do=cpu1", "hydra.sweeper.close_slot_after=3")
     done = sweep(tmp_path, *LOCAL, *options)
     folder = only_study(tmp_path)
     assert done.process.returncode == 0, done.text
