@@ -24,6 +24,7 @@ from faults.fault_sweeps import (
     trials_of,
     until,
 )
+from processes import is_running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -152,7 +153,7 @@ def test_a_stopped_sweep_and_a_killed_one_go_on(tmp_path: Path, cluster: Cluster
     killed.process.kill()
     killed.process.wait()
     # Ray ends the tasks of a driver that is gone.
-    until(lambda: not any(map(_is_alive, pids(tmp_path))), "the workers' end")
+    until(lambda: not any(map(is_running, pids(tmp_path))), "the workers' end")
     last = sweep(tmp_path, *lines)
     assert last.process.returncode == 0, last.text
     assert only_study(tmp_path) == folder
@@ -176,11 +177,3 @@ def test_workers_share_a_gpu_and_what_no_node_has_is_refused(
     assert refused.process.returncode == 2
     assert "a worker asks for 1 CPU, 2 GPU, and no node has that" in refused.text
     assert "Traceback" not in refused.text
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"

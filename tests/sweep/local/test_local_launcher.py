@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from hydra.test_utils.test_utils import SweepTaskFunction
 from omegaconf import DictConfig
+from processes import is_gone
 
 from resnet_sweep.faults import ConfigError
 from resnet_sweep.sweep.interrupt import Interrupted
@@ -273,13 +274,6 @@ def family(process: subprocess.Popen) -> list[psutil.Process]:
     # A worker, its guard and its sleep, twice.
     assert len(found) == 6
     return found
-
-
-def is_gone(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_nothing_outlives_a_killed_parent(app):

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import is_running
 
 from resnet_sweep.sweep.local.mps import running_mps
 
@@ -42,14 +43,6 @@ def notes(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
     monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
     return path
-
-
-def is_running(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_it_runs_for_the_shared_gpus_and_is_told_to_quit(notes):
