@@ -118,7 +118,7 @@ def all_faults(error: Exception, overrides: Sequence[str], compose: Compose) -> 
     groups: list[str] = []
     while found is not None and len(faults) < _MAX_FAULTS:
         culprit, found = _culprit(found, left, compose)
-        new = [with_owners(one, compose) for one in faults_of(found, culprit or "")]
+        new = faults_of(found, culprit or "")
         # A setting of a group whose choice was refused belongs to a choice that nobody knows.
         faults += [one for one in new if not any(one.key.startswith(f"{g}.") for g in groups)]
         if culprit is None:
@@ -126,7 +126,7 @@ def all_faults(error: Exception, overrides: Sequence[str], compose: Compose) -> 
         left.remove(culprit)
         groups.append(culprit.partition("=")[0].lstrip("+~").replace("/", "."))
         found = _refusal(compose, left)
-    return list({str(one): one for one in faults}.values())
+    return [with_owners(one, compose) for one in {str(one): one for one in faults}.values()]
 
 
 def with_owners(fault: Fault, compose: Compose) -> Fault:
